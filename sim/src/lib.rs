@@ -1,0 +1,2 @@
+//! test bed
+pub mod trace;

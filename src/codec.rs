@@ -1,0 +1,71 @@
+//! Little-endian numbers in and out of byte slices, and columns of entries.
+//!
+//! Reading never panics: bytes from a disk are decoded into outcomes.
+
+use crate::point::Entry;
+
+/// Bytes of one entry in a raw column payload: time 8, value 8, quality 1.
+pub(crate) const ENTRY_BYTES: usize = 17;
+
+/// Rounds up to a multiple of `unit`; `None` when that overflows.
+pub(crate) fn round_up(value: u64, unit: u64) -> Option<u64> {
+    value.checked_next_multiple_of(unit)
+}
+
+/// Takes numbers from the front of a slice, each `None` once the slice is too short.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|bytes| bytes[0])
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+}
+
+/// Appends entries as three columns: all times, all values, all qualities.
+///
+/// Columns rather than rows: a codec that shrinks them works on one kind of number at a time.
+pub(crate) fn put_columns(out: &mut Vec<u8>, entries: &[Entry]) {
+    out.reserve(entries.len() * ENTRY_BYTES);
+    for entry in entries {
+        out.extend_from_slice(&entry.ts_us.to_le_bytes());
+    }
+    for entry in entries {
+        out.extend_from_slice(&entry.value.to_bits().to_le_bytes());
+    }
+    out.extend(entries.iter().map(|entry| entry.quality));
+}
+
+/// The entries of a column payload; `None` unless it holds exactly `count`.
+pub(crate) fn columns(payload: &[u8], count: usize) -> Option<impl Iterator<Item = Entry> + '_> {
+    if count.checked_mul(ENTRY_BYTES)? != payload.len() {
+        return None;
+    }
+    let (times, rest) = payload.split_at(count * 8);
+    let (values, qualities) = rest.split_at(count * 8);
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks_exact gives 8 bytes"));
+    Some(times.chunks_exact(8).zip(values.chunks_exact(8)).zip(qualities).map(
+        move |((time, value), quality)| Entry {
+            ts_us: word(time) as i64,
+            value: f64::from_bits(word(value)),
+            quality: *quality,
+        },
+    ))
+}

@@ -1,0 +1,156 @@
+//! Every limit of the engine, with its unit and its reason. Checked once, at open.
+
+use crate::codec::{ENTRY_BYTES, round_up};
+use crate::error::{Error, Result};
+use crate::store::{block, chunk};
+use crate::wal::frame;
+
+/// When `write` may return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// As soon as the points are accepted; [`Engine::sync`](crate::Engine::sync) makes them durable.
+    #[default]
+    Batched,
+    /// Once the points are durable. Concurrent writers share syncs.
+    Immediate,
+}
+
+/// The limits of one engine. `Config::default()` suits a machine with a disk of its own; tests shrink everything.
+///
+/// The three fields marked *geometry* are written into the store when it is created and compared at each open.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// When `write` may return.
+    pub durability: Durability,
+    /// Points of one tag that make a full tag batch, which is one frame: 1 to 65,536. Larger batches cost fewer
+    /// appends and less framing; smaller ones bound what a crash can take from a tag that is never synced.
+    pub batch_points: usize,
+    /// Points of one tag after which its buffer is sealed, and the most that a block holds: 1 to 1,048,576.
+    /// Larger blocks make fewer manifest entries; smaller ones make short queries cheaper.
+    pub block_points: usize,
+    /// Sealed buffers that may wait for a flush before a writer flushes them itself. Bounds memory.
+    pub sealed_max: usize,
+    /// Independently locked parts of the tag table, rounded up to a power of two. More let more writers run.
+    pub shards: usize,
+    /// *Geometry.* Bytes of one log segment, a multiple of `sector_bytes`.
+    pub segment_bytes: u64,
+    /// Log segments created with the store.
+    pub segments: usize,
+    /// Log segments that the ring may grow to when all are busy; after that writers wait for a flush.
+    pub segments_max: usize,
+    /// Bytes of frames gathered before they are written to the segment at once. One `pwrite` of 1 MiB costs about as
+    /// much as a hundred of 2.4 KiB.
+    pub staging_bytes: usize,
+    /// *Geometry.* The unit that the disk may damage when a write into it is interrupted: after each sync the log,
+    /// the chunk and the manifest go on in a new one, so that a synced sector is never written again.
+    pub sector_bytes: u64,
+    /// *Geometry.* Bytes after which a chunk file is sealed and the next one begun.
+    pub chunk_bytes: u64,
+    /// Bytes of edits after which the manifest is replaced by one that holds only its result.
+    pub manifest_bytes: u64,
+    /// Threads that encode and write blocks during a flush; 1 is a single worker.
+    pub flush_workers: usize,
+    /// Time between two background steps, in milliseconds; a tag batch waits at most two of them. `None` starts no
+    /// thread, and [`Engine::step`](crate::Engine::step) is the caller's business.
+    pub flush_delay_ms: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            durability: Durability::Batched,
+            batch_points: 100,
+            block_points: 4096,
+            sealed_max: 256,
+            shards: 16,
+            segment_bytes: 64 << 20,
+            segments: 4,
+            segments_max: 8,
+            staging_bytes: 1 << 20,
+            sector_bytes: 4096,
+            chunk_bytes: 64 << 20,
+            manifest_bytes: 4 << 20,
+            flush_workers: 2,
+            flush_delay_ms: Some(10),
+        }
+    }
+}
+
+/// A store may keep at most this many segment files: their numbers have three digits.
+const SEGMENTS_LIMIT: usize = 999;
+
+impl Config {
+    /// Checks every limit.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] with the field and what it must be.
+    pub fn check(&self) -> Result<()> {
+        let within = |field: &'static str, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::InvalidConfig { field, reason: format!("is {value}, must be {least} to {most}") })
+        };
+        within("batch_points", self.batch_points as u64, 1, 65_536)?;
+        within("block_points", self.block_points as u64, 1, 1 << 20)?;
+        within("sealed_max", self.sealed_max as u64, 1, 1 << 30)?;
+        within("shards", self.shards as u64, 1, 1 << 16)?;
+        within("segments", self.segments as u64, 2, SEGMENTS_LIMIT as u64)?;
+        within("segments_max", self.segments_max as u64, self.segments as u64, SEGMENTS_LIMIT as u64)?;
+        within("staging_bytes", self.staging_bytes as u64, 1, 1 << 30)?;
+        within("sector_bytes", self.sector_bytes, 512, 1 << 16)?;
+        within("flush_workers", self.flush_workers as u64, 1, 256)?;
+        within("manifest_bytes", self.manifest_bytes, 1, 1 << 40)?;
+        if let Some(ms) = self.flush_delay_ms {
+            within("flush_delay_ms", ms, 1, 60_000)?;
+        }
+        let sector = self.sector_bytes;
+        if !sector.is_power_of_two() {
+            let reason = format!("is {sector}, must be a power of two");
+            return Err(Error::InvalidConfig { field: "sector_bytes", reason });
+        }
+        // The largest frame and the largest block must have room in one file.
+        let frame = (frame::HEADER_BYTES + self.batch_points * ENTRY_BYTES + frame::ALIGN) as u64;
+        let frame = round_up(frame, sector).expect("limits above");
+        within("segment_bytes", self.segment_bytes, frame, 1 << 40)?;
+        if self.segment_bytes % sector != 0 {
+            let reason = format!("is {}, must be a multiple of sector_bytes = {sector}", self.segment_bytes);
+            return Err(Error::InvalidConfig { field: "segment_bytes", reason });
+        }
+        let block = (block::HEADER_BYTES + self.block_points * ENTRY_BYTES) as u64;
+        let least = chunk::header_bytes(sector) + round_up(block, sector).expect("limits above");
+        within("chunk_bytes", self.chunk_bytes, least, 1 << 40)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn each_limit_is_refused_by_name() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            match config.check() {
+                Err(Error::InvalidConfig { field, .. }) => field,
+                other => panic!("expected a refusal, got {other:?}"),
+            }
+        };
+        assert_eq!(refused(|c| c.batch_points = 0), "batch_points");
+        assert_eq!(refused(|c| c.batch_points = 65_537), "batch_points");
+        assert_eq!(refused(|c| c.block_points = 0), "block_points");
+        assert_eq!(refused(|c| c.segments = 1), "segments");
+        assert_eq!(refused(|c| c.segments_max = 3), "segments_max");
+        assert_eq!(refused(|c| c.sector_bytes = 768), "sector_bytes");
+        assert_eq!(refused(|c| c.segment_bytes = 2048), "segment_bytes");
+        assert_eq!(refused(|c| c.segment_bytes = 64 * 1024 + 1), "segment_bytes");
+        assert_eq!(refused(|c| c.chunk_bytes = 4096), "chunk_bytes");
+        assert_eq!(refused(|c| c.flush_workers = 0), "flush_workers");
+    }
+}

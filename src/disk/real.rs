@@ -1,0 +1,150 @@
+//! A directory of the file system as a [`Disk`].
+
+use super::{Disk, DiskFile, OpenMode};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One directory of a POSIX file system.
+///
+/// `sync` is `fdatasync`, `sync_dir` is `fsync` of the directory, growing by `set_len` is `posix_fallocate`, and
+/// [`OpenMode::Lock`] is `flock`, which the system releases when the process dies, however it dies.
+pub struct RealDisk {
+    dir: PathBuf,
+}
+
+impl RealDisk {
+    /// The directory at `dir`, created (with its parents) if it is absent.
+    ///
+    /// # Errors
+    /// Whatever the file system says when the directory can neither be found nor made.
+    pub fn new(dir: impl AsRef<Path>) -> io::Result<RealDisk> {
+        let dir = dir.as_ref();
+        if !dir.is_dir() {
+            fs::create_dir_all(dir)?;
+            // The name of the new directory is an entry of its parent: without this, a crash could take it back
+            // with everything in it. A parent that we may not open for reading is its owner's business.
+            if let Some(parent) = dir.canonicalize()?.parent() {
+                match File::open(parent) {
+                    Ok(parent) => parent.sync_all()?,
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(RealDisk { dir: dir.into() })
+    }
+
+    /// The directory at `dir`, which must exist; nothing is created.
+    ///
+    /// # Errors
+    /// `NotFound` or `NotADirectory`.
+    pub fn existing(dir: impl AsRef<Path>) -> io::Result<RealDisk> {
+        if fs::metadata(dir.as_ref())?.is_dir() {
+            return Ok(RealDisk { dir: dir.as_ref().into() });
+        }
+        Err(io::ErrorKind::NotADirectory.into())
+    }
+
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(self.dir.join(name))
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::Read);
+        match mode {
+            OpenMode::Read | OpenMode::Write => {}
+            OpenMode::Create => {
+                options.create(true).truncate(true);
+            }
+            OpenMode::Lock => {
+                options.create(true).truncate(false);
+            }
+        }
+        let file = options.open(self.path(name)?)?;
+        if mode == OpenMode::Lock {
+            file.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+                TryLockError::Error(error) => error,
+            })?;
+        }
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            // A name that is not UTF-8, or a folder, is none of ours.
+            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from)?, self.path(to)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name)?)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if len > self.0.metadata()?.len() {
+            reserve(&self.0, len)?;
+        }
+        self.0.set_len(len)
+    }
+}
+
+/// Reserves space up to `len`, so that a later write cannot run out of it and a sync after it has no block
+/// allocation to write. A file system that cannot reserve gets a sparse file.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    use nix::errno::Errno;
+    let signed = i64::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    match nix::fcntl::posix_fallocate(file, 0, signed) {
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Whether a sync has ever failed. Once one has, the engine is read-only (I8).
+//!
+//! After a failed sync the kernel may have dropped the dirty pages or marked them clean, so that a second sync says
+//! `Ok` about bytes that never reached the disk (Rebello et al., "Can Applications Recover from fsync Failures?",
+//! USENIX ATC 2020). No sync is therefore retried, on any file: the only way on is to open the store again, and
+//! recovery writes anew whatever it cannot prove to be on the disk.
+
+use crate::error::{Error, Result};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank};
+use std::io;
+
+pub(crate) struct Health {
+    failed: AtomicBool,
+    cause: Mutex<Option<Arc<str>>>,
+}
+
+impl Health {
+    pub(crate) fn new() -> Health {
+        Health { failed: AtomicBool::new(false), cause: Mutex::new(Rank::Leaf, None) }
+    }
+
+    /// `ReadOnly` once a sync has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let cause = self.cause.lock().clone().expect("the cause is set before the flag");
+        Err(Error::ReadOnly { cause })
+    }
+
+    /// Passes on the result of an operation whose failure is final: a sync, or a rename that was about to replace
+    /// the manifest. The first failure stays the cause.
+    pub(crate) fn final_result(&self, op: &'static str, file: &str, result: io::Result<()>) -> Result<()> {
+        let Err(error) = result else { return Ok(()) };
+        if crate::plant::on(crate::plant::Bug::I8) {
+            return Err(Error::io(op, file, error));
+        }
+        self.cause.lock().get_or_insert_with(|| format!("{op} of {file}: {error}").into());
+        self.failed.store(true, Ordering::Release);
+        self.check()
+    }
+}

@@ -1,0 +1,83 @@
+//! The planted bugs: realistic mistakes that the test bed must catch, each one line at the place where it would be
+//! made. This is their registry.
+//!
+//! Compiled in only under the feature `plant`, which the `sim` crate turns on; in every other build [`on`] is a
+//! constant `false` and the planted branches are gone. A bug is switched on for one thread, so that campaigns with
+//! and without it can run side by side.
+
+macro_rules! bugs {
+    ($($name:ident: $what:literal,)*) => {
+        #[cfg_attr(not(feature = "plant"), allow(dead_code))]
+        /// A planted bug, named after its class in the catalogue of the original's defects where it has one.
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Bug { $($name,)* }
+
+        #[cfg_attr(not(feature = "plant"), allow(dead_code))]
+        impl Bug {
+            /// Every planted bug.
+            pub const ALL: &[Bug] = &[$(Bug::$name,)*];
+
+            /// The name that `sim run --plant` takes.
+            pub fn name(self) -> &'static str {
+                match self { $(Bug::$name => stringify!($name),)* }
+            }
+
+            /// The mistake, in one sentence.
+            pub fn what(self) -> &'static str {
+                match self { $(Bug::$name => $what,)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    W4: "the padding after a synced group ends the replay of its segment",
+    W5: "a frame's checksum is not compared",
+    W6: "the log reader compares neither generation nor LSN: the stale tail of a recycled segment is replayed",
+    W7: "reopening puts the new log into a segment that still holds frames to be replayed",
+    W8: "replay ignores the checkpoint and what blocks hold already",
+    W15: "when no segment is free the oldest one is reused although its points are in no block",
+    W18: "a batch leaves the tag's tail before its append has succeeded",
+    F1: "group commit moves the durable watermark without a sync",
+    F2: "sealed buffers are dropped before their blocks are written",
+    F4: "a failed block write is reported, but its place is named all the same",
+    F6: "the manifest names blocks before their chunk is synced",
+    F7: "a block's checksum is written and never verified",
+    F13: "a manifest that cannot be read is taken for an absent one, and the store is created anew",
+    I8: "a failed sync is reported once and can be retried as if it could still succeed",
+    N1: "a new chunk's name is not made durable before the manifest relies on it",
+    N2: "the manifest is replaced by one that was not synced",
+    S1: "recovery believes the unproven tail without making it durable again",
+}
+
+#[cfg(feature = "plant")]
+mod active {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether this bug is switched on for this thread.
+    #[inline]
+    pub fn on(bug: Bug) -> bool {
+        ACTIVE.get() == Some(bug)
+    }
+
+    /// Switches one bug on for this thread, or all off.
+    pub fn set(bug: Option<Bug>) {
+        ACTIVE.set(bug);
+    }
+}
+
+#[cfg(feature = "plant")]
+pub use active::{on, set};
+
+/// Whether this bug is switched on: never, in a build without the feature `plant`.
+#[cfg(not(feature = "plant"))]
+#[inline(always)]
+pub(crate) const fn on(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,113 @@
+//! One measurement, as a caller sees it ([`Point`]) and as the engine keeps it ([`TagId`] and [`Entry`]).
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+/// The quality byte of a measurement that is known to be right (as in OPC, where 192 is "good").
+pub const QUALITY_GOOD: u8 = 192;
+
+/// One measurement of one sensor.
+///
+/// `(tag, ts_us)` is a key: of several points with one key the last accepted wins. Two points are equal when
+/// every bit of them is, so that a NaN that went through the store can be compared with the one that came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// The sensor, or series. 0 is not a tag; the call that brings it is refused.
+    pub tag: u32,
+    /// Time in microseconds; any `i64`. The store does not care about the epoch, only about order.
+    pub ts_us: i64,
+    /// Any bits, NaN and infinities among them.
+    pub value: f64,
+    /// 192 is good; the store keeps it and does not interpret it.
+    pub quality: u8,
+}
+
+impl Point {
+    /// A point of good quality.
+    pub fn new(tag: u32, ts_us: i64, value: f64) -> Point {
+        Point { tag, ts_us, value, quality: QUALITY_GOOD }
+    }
+
+    pub(crate) fn entry(&self) -> Entry {
+        Entry { ts_us: self.ts_us, value: self.value, quality: self.quality }
+    }
+}
+
+impl PartialEq for Point {
+    fn eq(&self, other: &Point) -> bool {
+        (self.tag, self.ts_us, self.value.to_bits(), self.quality)
+            == (other.tag, other.ts_us, other.value.to_bits(), other.quality)
+    }
+}
+
+impl Eq for Point {}
+
+/// A tag that has been checked: never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagId(NonZeroU32);
+
+impl TagId {
+    /// `None` for 0, which is no tag.
+    pub fn new(tag: u32) -> Option<TagId> {
+        NonZeroU32::new(tag).map(TagId)
+    }
+
+    /// The number that callers use.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for TagId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A point without its tag: what buffers, frames and blocks hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Microseconds, as in [`Point`].
+    pub ts_us: i64,
+    /// Bit for bit what was written.
+    pub value: f64,
+    /// As in [`Point`].
+    pub quality: u8,
+}
+
+impl Entry {
+    pub(crate) fn point(&self, tag: TagId) -> Point {
+        Point { tag: tag.get(), ts_us: self.ts_us, value: self.value, quality: self.quality }
+    }
+}
+
+/// Sorts entries by time and keeps, of those with one time, the last in the given order: the key rule.
+pub(crate) fn last_write_wins(entries: &mut Vec<Entry>) {
+    if entries.windows(2).all(|pair| pair[0].ts_us < pair[1].ts_us) {
+        return;
+    }
+    // Stable: entries of one time stay in the order of their acceptance.
+    entries.sort_by_key(|entry| entry.ts_us);
+    entries.dedup_by(|later, kept| {
+        let same = later.ts_us == kept.ts_us;
+        if same {
+            *kept = *later;
+        }
+        same
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_entry_of_a_time_wins_and_times_come_out_in_order() {
+        let entry = |ts_us, value| Entry { ts_us, value, quality: 0 };
+        let mut entries =
+            vec![entry(5, 1.0), entry(i64::MIN, 2.0), entry(5, 3.0), entry(i64::MAX, 4.0), entry(5, 5.0)];
+        last_write_wins(&mut entries);
+        let kept: Vec<_> = entries.iter().map(|entry| (entry.ts_us, entry.value)).collect();
+        assert_eq!(kept, [(i64::MIN, 2.0), (5, 5.0), (i64::MAX, 4.0)]);
+    }
+}

@@ -1,0 +1,307 @@
+//! Opening a store: from whatever a crash left to an engine that can accept points.
+//!
+//! ```text
+//!  1 read     manifest → version; segments → frames from checkpoint_lsn on; chunks: are they there?
+//!  2 judge    the log must reach everything that was proven durable, or it is corrupt (I6)
+//!  3 burn     a new manifest: the same version, and an epoch that no frame has ever carried
+//!  4 replay   frames → buffers, but for the points that blocks hold already (I5)
+//!  5 rewrite  the tail that nothing proves durable goes into the new epoch, synced
+//!  6 switch   one edit makes the new epoch part of the log and cuts the old tail off
+//! ```
+//!
+//! Until step 3 nothing is written. A crash in 3 leaves the old manifest or the new, which say the same; a crash in 4
+//! or 5 leaves frames of an epoch that is no part of the log, and is never used again; step 6 is atomic. So any number
+//! of crashes in here end in the same state (I10).
+//!
+//! Why rewrite the tail: a frame that can be read is not therefore on the disk. After a killed process it may be in
+//! the page cache only, and after a failed sync in a page that is marked clean and will never be written. A point that
+//! a query has shown after recovery must survive the next crash, so recovery writes it itself.
+
+use crate::buffer::Buffers;
+use crate::config::Config;
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::lsn::{Append, Lsn, Span};
+use crate::plant::{self, Bug};
+use crate::point::Entry;
+use crate::store::version::{Edit, Geometry, Version};
+use crate::store::{ChunkWriter, ManifestWriter, chunk, manifest};
+use crate::survey;
+use crate::sync::Arc;
+use crate::wal::ring::{Ring, Slot};
+use crate::wal::scan::End;
+use crate::wal::{Log, Start, frame, segment_name, segment_slot};
+use std::collections::BTreeMap;
+
+/// What opening a store found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// There was no store, or one whose creation had been cut short; this is a new one.
+    pub created: bool,
+    /// Records of the manifest.
+    pub manifest_records: u64,
+    /// Bytes of an edit at the manifest's end that had not been finished, and so never happened.
+    pub manifest_torn_bytes: u64,
+    /// Blocks that the manifest names.
+    pub blocks: u64,
+    /// Points in them.
+    pub block_points: u64,
+    /// Log segments found.
+    pub segments: u64,
+    /// Segments that held no part of the log: free ones, and what an opening left that did not end.
+    pub stale_segments: u64,
+    /// Frames read back.
+    pub frames_replayed: u64,
+    /// Points put back into buffers.
+    pub points_replayed: u64,
+    /// Points of replayed segments that blocks held already.
+    pub points_skipped: u64,
+    /// Of the replayed points, those that nothing proved to be durable; they were written again.
+    pub points_rewritten: u64,
+    /// The log ended in bytes that are no frame: a write that the crash interrupted, or what is left of the segment's
+    /// earlier use. File and offset.
+    pub torn_tail: Option<(String, u64)>,
+    /// Chunk files that no edit names, removed.
+    pub orphans_removed: u64,
+}
+
+/// Everything that an engine is made of.
+pub(crate) struct Recovered {
+    pub(crate) version: Version,
+    pub(crate) buffers: Buffers,
+    pub(crate) log: Log,
+    pub(crate) chunks: ChunkWriter,
+    pub(crate) manifest: ManifestWriter,
+    pub(crate) report: RecoveryReport,
+}
+
+pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Config) -> Result<Recovered> {
+    let mut names = disk.list().map_err(|error| Error::io("list", ".", error))?;
+    let mut report = RecoveryReport::default();
+
+    // 1 read
+    let mut loaded = None;
+    if names.iter().any(|name| name == manifest::NAME) {
+        match survey::read_manifest(&**disk) {
+            Err(_) if plant::on(Bug::F13) => names.clear(),
+            read => loaded = Some(read?),
+        }
+    }
+    let (mut version, next_number) = match loaded {
+        Some(loaded) => {
+            check_geometry(&loaded.version.geometry, config)?;
+            report.manifest_records = loaded.records;
+            report.manifest_torn_bytes = loaded.torn_bytes;
+            (loaded.version, loaded.next_number)
+        }
+        None => {
+            refuse_headless(&**disk, &names, config)?;
+            report.created = true;
+            (new_version(config), 1)
+        }
+    };
+    let segments = survey::read_segments(&**disk, &names, config.sector_bytes)?;
+    let from = if plant::on(Bug::W8) { lowest(&segments) } else { version.checkpoint_lsn };
+    let log = survey::order_log(segments, &version, from);
+    check_chunks(&**disk, &version)?;
+
+    // 2 judge
+    if let Some(corruption) = log.corruption() {
+        return Err(Error::Corrupt(corruption));
+    }
+    describe(&mut report, &version, &log);
+
+    // 3 burn. A synced log without an unproven tail needs no step 5 and 6: the one record says it all.
+    let (proven, end) = (log.proven.max(version.checkpoint_lsn), log.chain.end_lsn);
+    let has_tail = proven < end && !plant::on(Bug::S1);
+    let rewrite_from = if has_tail { proven } else { end };
+    let span = |epoch| Span { epoch, first_lsn: rewrite_from };
+    let files = complete_ring(&**disk, health, config, &names)?;
+    version.apply(&Edit { epoch: Some(version.epoch + 1), ..Edit::default() });
+    if !has_tail {
+        version.apply(&Edit {
+            spans: vec![span(version.epoch)],
+            watermarks: Some((version.checkpoint_lsn, end)),
+            ..Edit::default()
+        });
+    }
+    let mut manifest = ManifestWriter::replace(disk, health, config, &version, next_number)?;
+
+    // 4 replay, 5 rewrite
+    let start = Start {
+        ring: ring(&log, files.len(), config.segments_max),
+        files,
+        epoch: version.epoch,
+        durable_lsn: rewrite_from,
+        checkpoint_lsn: version.checkpoint_lsn,
+    };
+    let wal = Log::new(disk.clone(), health.clone(), config, start);
+    let buffers = Buffers::new(config.shards, config.batch_points);
+    replay(&log, &version, &buffers, &wal, rewrite_from, &mut report)?;
+
+    // 6 switch
+    if has_tail {
+        wal.commit(end)?;
+        let edit = Edit {
+            spans: vec![span(version.epoch)],
+            watermarks: Some((version.checkpoint_lsn, end)),
+            ..Edit::default()
+        };
+        manifest.append(&edit)?;
+        manifest.sync()?;
+        version.apply(&edit);
+    }
+
+    report.orphans_removed = remove_orphans(&**disk, &names, &version);
+    let chunks = ChunkWriter::new(disk.clone(), health.clone(), config, &version)?;
+    Ok(Recovered { version, buffers, log: wal, chunks, manifest, report })
+}
+
+fn new_version(config: &Config) -> Version {
+    let geometry = Geometry {
+        segment_bytes: config.segment_bytes,
+        sector_bytes: config.sector_bytes,
+        chunk_bytes: config.chunk_bytes,
+    };
+    Version { geometry, ..Version::default() }
+}
+
+fn check_geometry(stored: &Geometry, config: &Config) -> Result<()> {
+    let compare = |field, stored, configured| {
+        if stored == configured { Ok(()) } else { Err(Error::Geometry { field, stored, configured }) }
+    };
+    compare("segment_bytes", stored.segment_bytes, config.segment_bytes)?;
+    compare("sector_bytes", stored.sector_bytes, config.sector_bytes)?;
+    compare("chunk_bytes", stored.chunk_bytes, config.chunk_bytes)
+}
+
+/// Without a manifest there must be no data either: creation writes it before anything else holds any.
+fn refuse_headless(disk: &dyn Disk, names: &[String], config: &Config) -> Result<()> {
+    let headless =
+        |found: &str| Error::corrupt(manifest::NAME, 0, format!("a manifest, since {found} is there"));
+    if let Some(chunk) = names.iter().find(|name| chunk::number(name).is_some()) {
+        return Err(headless(chunk));
+    }
+    let segments = survey::read_segments(disk, names, config.sector_bytes)?;
+    match segments.iter().find(|segment| segment.scan.generation.is_some()) {
+        Some(segment) => Err(headless(&format!("a frame in {}", segment_name(segment.slot)))),
+        None => Ok(()),
+    }
+}
+
+fn check_chunks(disk: &dyn Disk, version: &Version) -> Result<()> {
+    let mut ends = BTreeMap::new();
+    for block in version.blocks() {
+        let end: &mut u64 = ends.entry(block.chunk).or_default();
+        *end = (*end).max(block.offset.saturating_add(block.len.into()));
+    }
+    ends.iter()
+        .try_for_each(|(chunk, end)| survey::check_chunk(disk, *chunk, *end, version.geometry.chunk_bytes))
+}
+
+fn lowest(segments: &[survey::Segment]) -> Lsn {
+    let with_frames = segments.iter().filter(|segment| segment.scan.generation.is_some());
+    with_frames.map(|segment| segment.scan.first_lsn()).min().unwrap_or_default()
+}
+
+fn describe(report: &mut RecoveryReport, version: &Version, log: &survey::Log) {
+    report.blocks = version.blocks().count() as u64;
+    report.block_points = version.blocks().map(|block| u64::from(block.count)).sum();
+    report.segments = log.segments.len() as u64;
+    report.stale_segments = (log.segments.len() - log.chain.parts.len()) as u64;
+    if let Some(last) = log.chain.parts.last() {
+        let scan = &log.segments[last.segment].scan;
+        if scan.end == End::Torn && last.frames.end == scan.frames.len() {
+            report.torn_tail = Some(log.end());
+        }
+    }
+}
+
+/// Opens all segments, and creates or completes those that the ring should have and a crash (or a larger
+/// configuration) left out. Their names become durable with that of the manifest that step 3 writes.
+fn complete_ring(
+    disk: &dyn Disk,
+    health: &Health,
+    config: &Config,
+    names: &[String],
+) -> Result<Vec<Arc<dyn DiskFile>>> {
+    let found = names.iter().filter_map(|name| segment_slot(name)).map(|slot| slot + 1).max().unwrap_or(0);
+    let mut files = Vec::new();
+    for slot in 0..found.max(config.segments) {
+        let name = segment_name(slot);
+        let exists = names.contains(&name);
+        let mode = if exists { OpenMode::Write } else { OpenMode::Create };
+        let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
+        let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
+        if len != config.segment_bytes {
+            file.set_len(config.segment_bytes).map_err(|error| Error::io("reserve", &name, error))?;
+            health.final_result("sync", &name, file.sync())?;
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+fn ring(log: &survey::Log, count: usize, max: usize) -> Ring {
+    let mut slots = vec![Slot::Free; count];
+    if !plant::on(Bug::W7) {
+        for part in &log.chain.parts {
+            slots[log.segments[part.segment].slot] = Slot::Busy { end_lsn: part.end_lsn };
+        }
+    }
+    Ring::new(slots, max)
+}
+
+/// Puts the points of the log into buffers; those at or behind `rewrite_from` go into the new log as well.
+fn replay(
+    log: &survey::Log,
+    version: &Version,
+    buffers: &Buffers,
+    wal: &Log,
+    rewrite_from: Lsn,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    for part in &log.chain.parts {
+        let segment = &log.segments[part.segment];
+        for at in &segment.scan.frames[part.frames.clone()] {
+            let frame =
+                frame::decode(&segment.bytes[at.offset as usize..]).expect("the scan found it intact");
+            let header = frame.header;
+            let mut flushed = version.tags.get(&header.tag).map_or(Lsn(0), |tag| tag.flushed_lsn);
+            if plant::on(Bug::W8) {
+                flushed = Lsn(0);
+            }
+            // I5: a point that a block holds already does not come back a second time.
+            let skip = flushed.0.saturating_sub(header.first_lsn.0).min(header.count.into());
+            report.frames_replayed += 1;
+            report.points_skipped += skip;
+            report.points_replayed += u64::from(header.count) - skip;
+            let first_lsn = header.first_lsn.advance(skip);
+            if first_lsn == header.end_lsn() {
+                continue;
+            }
+            let entries: Vec<Entry> = frame.entries().skip(skip as usize).collect();
+            if header.first_lsn >= rewrite_from {
+                report.points_rewritten += u64::from(header.count);
+                let appended = wal.append_tail(header.tag, &entries)?;
+                let same = Append::Appended { first_lsn, end_lsn: header.end_lsn() };
+                assert_eq!(appended, same, "the tail is written again to the positions that it had");
+            }
+            let mut shard = buffers.lock(header.tag);
+            shard.buffer(header.tag).replay(entries.into_iter(), first_lsn, header.end_lsn());
+        }
+    }
+    Ok(())
+}
+
+/// Removes chunks that no edit names. The log has been found complete from the checkpoint on, and the blocks hold
+/// everything below: whatever is in such a chunk is in the log as well. One that cannot be removed is a waste of space
+/// and no more; the next opening tries again.
+fn remove_orphans(disk: &dyn Disk, names: &[String], version: &Version) -> u64 {
+    let named: std::collections::BTreeSet<u64> = version.blocks().map(|block| block.chunk).collect();
+    let orphans =
+        names.iter().filter(|name| chunk::number(name).is_some_and(|number| !named.contains(&number)));
+    orphans.filter(|name| disk.remove(name).is_ok()).count() as u64
+}

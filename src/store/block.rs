@@ -1,0 +1,181 @@
+//! A block: an encoded run of one tag's points, sorted by time, each time once.
+//!
+//! ```text
+//! offset  bytes
+//!      0      4  magic "TWB1"
+//!      4      4  CRC-32 of bytes 8 .. 80 + payload
+//!      8      4  payload bytes
+//!     12      4  tag, never 0
+//!     16      4  count of points, never 0
+//!     20      4  encoding of the payload: 0 = raw columns
+//!     24      8  chunk  ┐ where the block believes it is: a misdirected
+//!     32      8  offset ┘ write or read shows
+//!     40      8  first_lsn ┐ the points come from these positions of the log
+//!     48      8  end_lsn   ┘
+//!     56      8  first_ts ┐ microseconds, both inclusive
+//!     64      8  last_ts  ┘
+//!     72      8  zero
+//!     80      …  payload: count × time (i64 µs), count × value (f64 bits), count × quality (u8)
+//! ```
+//!
+//! The manifest repeats the header's facts and the CRC ([`BlockRef`]). A block that is intact but not the one named -
+//! an old version of the place, say - is as corrupt as one with a flipped bit.
+
+use crate::codec::{self, ENTRY_BYTES, Reader};
+use crate::lsn::Lsn;
+use crate::plant::{self, Bug};
+use crate::point::{Entry, TagId};
+
+/// Bytes before the payload.
+pub const HEADER_BYTES: usize = 80;
+/// The first bytes of every block, format version included.
+pub const MAGIC: [u8; 4] = *b"TWB1";
+
+const RAW: u32 = 0;
+
+/// A block as the manifest names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRef {
+    /// Whose points these are.
+    pub tag: TagId,
+    /// The chunk file it is in.
+    pub chunk: u64,
+    /// Byte offset in the chunk.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u32,
+    /// The CRC that stands in the block's header.
+    pub crc: u32,
+    /// Number of points.
+    pub count: u32,
+    /// First position of the log that it holds.
+    pub first_lsn: Lsn,
+    /// Behind the last one.
+    pub end_lsn: Lsn,
+    /// Earliest time, µs.
+    pub first_ts: i64,
+    /// Latest time, µs.
+    pub last_ts: i64,
+}
+
+/// Bytes of a block with `count` points.
+pub fn block_bytes(count: usize) -> usize {
+    HEADER_BYTES + count * ENTRY_BYTES
+}
+
+/// Encodes entries that are sorted by time, and completes `named`, which says where and from which positions.
+pub fn encode(named: &mut BlockRef, entries: &[Entry]) -> Vec<u8> {
+    named.count = entries.len() as u32;
+    named.len = block_bytes(entries.len()) as u32;
+    named.first_ts = entries.first().map_or(0, |entry| entry.ts_us);
+    named.last_ts = entries.last().map_or(0, |entry| entry.ts_us);
+    let mut out = Vec::with_capacity(named.len as usize);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[0; 4]);
+    for word in [(entries.len() * ENTRY_BYTES) as u32, named.tag.get(), named.count, RAW] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    for word in [named.chunk, named.offset, named.first_lsn.0, named.end_lsn.0] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    for word in [named.first_ts, named.last_ts, 0] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    codec::put_columns(&mut out, entries);
+    named.crc = crc32fast::hash(&out[8..]);
+    out[4..8].copy_from_slice(&named.crc.to_le_bytes());
+    out
+}
+
+/// The points of the block that `named` describes, if `bytes` are that block.
+///
+/// # Errors
+/// What is wrong with them, in words.
+pub fn decode(bytes: &[u8], named: &BlockRef) -> Result<Vec<Entry>, &'static str> {
+    let (found, payload) = parse(bytes).ok_or("an intact block")?;
+    if found != *named && !plant::on(Bug::F7) {
+        return Err("the block that the manifest names, not another one");
+    }
+    let entries = codec::columns(payload, found.count as usize).ok_or("a payload of the stated length")?;
+    Ok(entries.collect())
+}
+
+/// Reads header and payload and verifies the CRC; `None` if these bytes are no intact block.
+pub fn parse(bytes: &[u8]) -> Option<(BlockRef, &[u8])> {
+    let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
+    let crc = reader.u32()?;
+    let payload_bytes = reader.u32()?;
+    let tag = TagId::new(reader.u32()?)?;
+    let count = reader.u32()?;
+    let encoding = reader.u32()?;
+    let (chunk, offset) = (reader.u64()?, reader.u64()?);
+    let (first_lsn, end_lsn) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
+    let (first_ts, last_ts) = (reader.i64()?, reader.i64()?);
+    let _ = reader.u64()?;
+    let payload = reader.0.get(..payload_bytes as usize)?;
+    let len = u32::try_from(HEADER_BYTES).ok()?.checked_add(payload_bytes)?;
+    let sound = encoding == RAW
+        && count > 0
+        && (count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())
+        && first_lsn < end_lsn
+        && first_ts <= last_ts;
+    if !sound || (crc32fast::hash(&bytes[8..len as usize]) != crc && !plant::on(Bug::F7)) {
+        return None;
+    }
+    let found = BlockRef { tag, chunk, offset, len, crc, count, first_lsn, end_lsn, first_ts, last_ts };
+    Some((found, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (BlockRef, Vec<u8>) {
+        let entries: Vec<_> = [(i64::MIN, f64::NAN), (0, -0.0), (i64::MAX, f64::NEG_INFINITY)]
+            .map(|(ts_us, value)| Entry { ts_us, value, quality: 7 })
+            .into();
+        let mut named = BlockRef {
+            tag: TagId::new(3).unwrap(),
+            chunk: 4,
+            offset: 512,
+            len: 0,
+            crc: 0,
+            count: 0,
+            first_lsn: Lsn(10),
+            end_lsn: Lsn(20),
+            first_ts: 0,
+            last_ts: 0,
+        };
+        let bytes = encode(&mut named, &entries);
+        (named, bytes)
+    }
+
+    #[test]
+    fn a_block_comes_back_bit_for_bit() {
+        let (named, bytes) = sample();
+        assert_eq!((named.count, named.first_ts, named.last_ts), (3, i64::MIN, i64::MAX));
+        let entries = decode(&bytes, &named).unwrap();
+        assert_eq!(entries[0].value.to_bits(), f64::NAN.to_bits());
+        assert_eq!((entries[1].ts_us, entries[1].value.to_bits()), (0, (-0.0f64).to_bits()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let (named, bytes) = sample();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged, &named).is_err(), "bit {bit}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(decode(&bytes[..cut], &named).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_intact_block_that_is_not_the_named_one_is_refused() {
+        let (named, bytes) = sample();
+        let elsewhere = BlockRef { offset: 1024, ..named };
+        assert!(decode(&bytes, &elsewhere).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! The manifest: a log of edits, and the version that they add up to.
+//!
+//! ```text
+//! offset  bytes
+//!      0      4  magic "TWM1"
+//!      4      4  CRC-32 of bytes 8 .. 24 + body
+//!      8      4  record bytes: the next record begins so far behind this one
+//!     12      4  body bytes
+//!     16      8  number of the record, one more than that of the record before
+//!     24      …  body: fields, each a byte that names it and its value
+//!      …      …  zeros up to a multiple of sector_bytes
+//! ```
+//!
+//! | field | value | means |
+//! |---|---|---|
+//! | 1 geometry | 3 × u64 | `segment_bytes`, `sector_bytes`, `chunk_bytes` of the store |
+//! | 2 epoch | u32 | this epoch and all before it are used up |
+//! | 3 span | u32, u64 | the frames of this epoch are the log from this LSN on |
+//! | 4 watermarks | 2 × u64 | `checkpoint_lsn`, `durable_lsn` |
+//! | 5 block | 64 bytes | a block, as in [`BlockRef`] |
+//!
+//! One record is one edit: all of it happens or nothing. The first record of a file holds everything, so a file is
+//! complete in itself; it is written under another name, synced and renamed, so a manifest that is there but does not
+//! begin with an intact record is corrupt, never new (the original formatted such a store anew). A record is synced
+//! before the next is written, so a damaged one with an intact one behind it is corruption too; a damaged last one is
+//! a torn tail.
+
+use super::block::BlockRef;
+use super::version::{Edit, Geometry, Version};
+use crate::codec::{Reader, round_up};
+use crate::lsn::{Lsn, Span};
+use crate::point::TagId;
+
+/// The manifest's name.
+pub const NAME: &str = "MANIFEST";
+/// The name under which a replacement is written.
+pub const NEXT_NAME: &str = "MANIFEST.next";
+/// The first bytes of every record, format version included.
+pub const MAGIC: [u8; 4] = *b"TWM1";
+
+const HEADER_BYTES: usize = 24;
+/// Records begin at multiples of this at least, whatever the store's sector size.
+const STRIDE: usize = 512;
+
+const GEOMETRY: u8 = 1;
+const EPOCH: u8 = 2;
+const SPAN: u8 = 3;
+const WATERMARKS: u8 = 4;
+const BLOCK: u8 = 5;
+
+/// The record of an edit.
+pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
+    let mut out = vec![0; HEADER_BYTES];
+    if let Some(geometry) = edit.geometry {
+        out.push(GEOMETRY);
+        put_u64s(&mut out, [geometry.segment_bytes, geometry.sector_bytes, geometry.chunk_bytes]);
+    }
+    if let Some(epoch) = edit.epoch {
+        out.push(EPOCH);
+        put_u32s(&mut out, [epoch]);
+    }
+    for span in &edit.spans {
+        out.push(SPAN);
+        put_u32s(&mut out, [span.epoch]);
+        put_u64s(&mut out, [span.first_lsn.0]);
+    }
+    if let Some((checkpoint_lsn, durable_lsn)) = edit.watermarks {
+        out.push(WATERMARKS);
+        put_u64s(&mut out, [checkpoint_lsn.0, durable_lsn.0]);
+    }
+    for block in &edit.blocks {
+        out.push(BLOCK);
+        put_u32s(&mut out, [block.tag.get(), block.len, block.crc, block.count]);
+        put_u64s(&mut out, [block.chunk, block.offset, block.first_lsn.0, block.end_lsn.0]);
+        put_u64s(&mut out, [block.first_ts as u64, block.last_ts as u64]);
+    }
+    let body_bytes = out.len() - HEADER_BYTES;
+    let record_bytes =
+        round_up(out.len() as u64, sector_bytes).expect("an edit in memory is far from u64::MAX");
+    out[..4].copy_from_slice(&MAGIC);
+    out[8..12].copy_from_slice(&(record_bytes as u32).to_le_bytes());
+    out[12..16].copy_from_slice(&(body_bytes as u32).to_le_bytes());
+    out[16..24].copy_from_slice(&number.to_le_bytes());
+    let crc = crc32fast::hash(&out[8..]);
+    out[4..8].copy_from_slice(&crc.to_le_bytes());
+    out.resize(record_bytes as usize, 0);
+    out
+}
+
+fn put_u32s<const N: usize>(out: &mut Vec<u8>, words: [u32; N]) {
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+}
+
+fn put_u64s<const N: usize>(out: &mut Vec<u8>, words: [u64; N]) {
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+}
+
+/// An intact record at the start of some bytes.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its number.
+    pub number: u64,
+    /// What it changes.
+    pub edit: Edit,
+    /// Bytes to the next one.
+    pub record_bytes: u64,
+}
+
+/// The record at the start of `bytes`; `None` if there is no intact one.
+pub fn decode(bytes: &[u8]) -> Option<Record> {
+    let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
+    let crc = reader.u32()?;
+    let record_bytes = reader.u32()?;
+    let body_bytes = reader.u32()? as usize;
+    let number = reader.u64()?;
+    let body = reader.0.get(..body_bytes)?;
+    let sound =
+        record_bytes as usize >= HEADER_BYTES + body_bytes && (record_bytes as usize).is_multiple_of(STRIDE);
+    if !sound || crc32fast::hash(&bytes[8..HEADER_BYTES + body_bytes]) != crc {
+        return None;
+    }
+    Some(Record { number, edit: decode_body(body)?, record_bytes: record_bytes.into() })
+}
+
+fn decode_body(body: &[u8]) -> Option<Edit> {
+    let mut reader = Reader(body);
+    let mut edit = Edit::default();
+    while let Some(field) = reader.u8() {
+        match field {
+            GEOMETRY => {
+                let (segment_bytes, sector_bytes, chunk_bytes) =
+                    (reader.u64()?, reader.u64()?, reader.u64()?);
+                edit.geometry = Some(Geometry { segment_bytes, sector_bytes, chunk_bytes });
+            }
+            EPOCH => edit.epoch = Some(reader.u32()?),
+            SPAN => edit.spans.push(Span { epoch: reader.u32()?, first_lsn: Lsn(reader.u64()?) }),
+            WATERMARKS => edit.watermarks = Some((Lsn(reader.u64()?), Lsn(reader.u64()?))),
+            BLOCK => edit.blocks.push(decode_block(&mut reader)?),
+            _ => return None,
+        }
+    }
+    Some(edit)
+}
+
+fn decode_block(reader: &mut Reader) -> Option<BlockRef> {
+    let tag = TagId::new(reader.u32()?)?;
+    let (len, crc, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let (chunk, offset) = (reader.u64()?, reader.u64()?);
+    let (first_lsn, end_lsn) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
+    let (first_ts, last_ts) = (reader.i64()?, reader.i64()?);
+    Some(BlockRef { tag, chunk, offset, len, crc, count, first_lsn, end_lsn, first_ts, last_ts })
+}
+
+/// What a manifest file says.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The sum of its edits.
+    pub version: Version,
+    /// Number of records.
+    pub records: u64,
+    /// The next record's number.
+    pub next_number: u64,
+    /// Bytes behind the last record that are not zero: a torn edit, which never happened.
+    pub torn_bytes: u64,
+}
+
+/// Reads a manifest.
+///
+/// # Errors
+/// Offset and what was expected there, when a record that must be intact is not.
+pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
+    let first = decode(bytes).ok_or((0, "an intact first record"))?;
+    if first.edit.geometry.is_none_or(|geometry| geometry.sector_bytes < STRIDE as u64) {
+        return Err((0, "a first record that holds a whole version"));
+    }
+    let mut version = Version::default();
+    let (mut records, mut number, mut offset) = (0, first.number, 0u64);
+    loop {
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        match decode(rest).filter(|record| record.number == number) {
+            Some(record) => {
+                version.apply(&record.edit);
+                records += 1;
+                number += 1;
+                offset += record.record_bytes;
+            }
+            // A record was synced before the next one was written: an intact later one proves that this one was whole.
+            None if later_record(rest, number) => {
+                return Err((offset, "an intact record before a later one"));
+            }
+            None => {
+                let torn_bytes = if rest.iter().any(|byte| *byte != 0) { rest.len() as u64 } else { 0 };
+                return Ok(Loaded { version, records, next_number: number, torn_bytes });
+            }
+        }
+    }
+}
+
+fn later_record(bytes: &[u8], number: u64) -> bool {
+    let places = (0..bytes.len()).step_by(STRIDE);
+    places.filter_map(|at| decode(&bytes[at..])).any(|record| record.number > number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn snapshot() -> Edit {
+        let version = Version {
+            geometry: Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192 },
+            epoch: 3,
+            spans: vec![Span { epoch: 3, first_lsn: Lsn(70) }],
+            checkpoint_lsn: Lsn(70),
+            durable_lsn: Lsn(90),
+            tags: BTreeMap::new(),
+        };
+        version.to_edit()
+    }
+
+    fn block(tag: u32, first: u64, end: u64) -> BlockRef {
+        BlockRef {
+            tag: TagId::new(tag).unwrap(),
+            chunk: 1,
+            offset: 512,
+            len: 97,
+            crc: 5,
+            count: 1,
+            first_lsn: Lsn(first),
+            end_lsn: Lsn(end),
+            first_ts: -1,
+            last_ts: 1,
+        }
+    }
+
+    fn file() -> (Vec<u8>, usize) {
+        let mut bytes = encode(&snapshot(), 8, 512);
+        let second = bytes.len();
+        let edit = Edit { blocks: vec![block(7, 70, 95)], ..Edit::default() };
+        bytes.extend(encode(&edit, 9, 512));
+        (bytes, second)
+    }
+
+    #[test]
+    fn edits_add_up_and_the_sum_makes_the_same_version() {
+        let (bytes, _) = file();
+        let loaded = load(&bytes).unwrap();
+        assert_eq!((loaded.records, loaded.next_number, loaded.torn_bytes), (2, 10, 0));
+        assert_eq!(loaded.version.tags[&TagId::new(7).unwrap()].flushed_lsn, Lsn(95));
+        assert_eq!(loaded.version.durable_lsn, Lsn(95));
+        let again = load(&encode(&loaded.version.to_edit(), 1, 512)).unwrap();
+        assert_eq!(again.version, loaded.version);
+    }
+
+    #[test]
+    fn a_torn_last_record_never_happened() {
+        let (bytes, second) = file();
+        for damaged_at in [0, 5, 30, 80] {
+            let mut torn = bytes.clone();
+            torn[second + damaged_at] ^= 0x40;
+            let loaded = load(&torn).unwrap();
+            assert_eq!((loaded.records, loaded.next_number), (1, 9), "damaged at {damaged_at}");
+            assert!(loaded.torn_bytes > 0);
+        }
+        assert_eq!(load(&bytes[..second + 80]).unwrap().records, 1);
+    }
+
+    #[test]
+    fn a_damaged_record_with_an_intact_one_behind_it_is_corruption() {
+        let (mut bytes, second) = file();
+        bytes.extend(encode(&Edit::default(), 10, 512));
+        bytes[second + 30] ^= 1;
+        assert_eq!(load(&bytes).unwrap_err().0, second as u64);
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_begin_well_is_corrupt_and_not_new() {
+        let (mut bytes, _) = file();
+        bytes[3] ^= 1;
+        assert_eq!(load(&bytes).unwrap_err().0, 0);
+        assert_eq!(load(&[]).unwrap_err().0, 0);
+        assert_eq!(load(&[0; 512]).unwrap_err().0, 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! Blocks in chunks, and the manifest that names them.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`block`] | the bytes of a block |
+//! | [`chunk`] | the bytes of a chunk's header, and its name |
+//! | [`manifest`] | the bytes of the manifest: a log of edits |
+//! | [`version`] | what the edits add up to |
+//! | `writer` | the files that a flush writes: the active chunk and the manifest |
+//! | this one | [`Store`]: what readers share |
+
+pub mod block;
+pub mod chunk;
+pub mod manifest;
+pub mod version;
+mod writer;
+
+pub(crate) use writer::{ChunkWriter, ManifestWriter};
+
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::{Error, Result};
+use crate::point::{Entry, TagId};
+use crate::sync::{Arc, Mutex, Rank};
+use block::BlockRef;
+use rustc_hash::FxHashMap;
+use std::ops::{Bound, RangeBounds};
+use version::{Edit, Version};
+
+/// Chunk files kept open for reading. More would be closed and opened again; a process has about a thousand handles.
+const OPEN_CHUNKS_MAX: usize = 256;
+
+/// The published version, and the files that its blocks are read from.
+pub(crate) struct Store {
+    disk: Arc<dyn Disk>,
+    state: Mutex<State>,
+}
+
+struct State {
+    version: Version,
+    open: FxHashMap<u64, Arc<dyn DiskFile>>,
+}
+
+impl Store {
+    pub(crate) fn new(disk: Arc<dyn Disk>, version: Version) -> Store {
+        Store { disk, state: Mutex::new(Rank::Store, State { version, open: FxHashMap::default() }) }
+    }
+
+    /// Makes an edit that is durable visible to queries.
+    pub(crate) fn publish(&self, edit: &Edit) {
+        self.state.lock().version.apply(edit);
+    }
+
+    /// Runs `read` on the published version. Short: queries wait for it.
+    pub(crate) fn version<R>(&self, read: impl FnOnce(&Version) -> R) -> R {
+        read(&self.state.lock().version)
+    }
+
+    /// The blocks of a tag that may hold points in `range`, oldest first.
+    pub(crate) fn blocks(&self, tag: TagId, range: &impl RangeBounds<i64>) -> Vec<BlockRef> {
+        let overlaps = |block: &&BlockRef| {
+            let before = match range.end_bound() {
+                Bound::Included(end) => block.first_ts > *end,
+                Bound::Excluded(end) => block.first_ts >= *end,
+                Bound::Unbounded => false,
+            };
+            let after = match range.start_bound() {
+                Bound::Included(start) => block.last_ts < *start,
+                Bound::Excluded(start) => block.last_ts <= *start,
+                Bound::Unbounded => false,
+            };
+            !before && !after
+        };
+        self.version(|version| match version.tags.get(&tag) {
+            Some(tag) => tag.blocks.iter().filter(overlaps).copied().collect(),
+            None => Vec::new(),
+        })
+    }
+
+    /// Reads a block and verifies it.
+    ///
+    /// # Errors
+    /// `Corrupt` when the bytes are not the block that the manifest names, `Io` when they cannot be read.
+    pub(crate) fn read(&self, named: &BlockRef) -> Result<Vec<Entry>> {
+        let name = chunk::name(named.chunk);
+        let file = self.file(named.chunk, &name)?;
+        let mut bytes = vec![0; named.len as usize];
+        file.read_at(named.offset, &mut bytes).map_err(|error| Error::io("read", &name, error))?;
+        block::decode(&bytes, named).map_err(|expected| Error::corrupt(&name, named.offset, expected))
+    }
+
+    fn file(&self, chunk: u64, name: &str) -> Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.state.lock().open.get(&chunk) {
+            return Ok(file.clone());
+        }
+        // Opened without the lock: another reader may do the same, and one of the two handles is dropped.
+        let file = self.disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))?;
+        let mut state = self.state.lock();
+        if state.open.len() >= OPEN_CHUNKS_MAX {
+            state.open.clear();
+        }
+        Ok(state.open.entry(chunk).or_insert(file).clone())
+    }
+}

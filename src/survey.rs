@@ -1,0 +1,105 @@
+//! What a directory holds, read and put in order: the first half of recovery, and all of `inspect`.
+//!
+//! Nothing is changed here, and nothing is believed: each finding says what was intact and what was not.
+
+use crate::disk::{Disk, OpenMode, read_all};
+use crate::error::{Corruption, Error, Result};
+use crate::lsn::Lsn;
+use crate::store::version::Version;
+use crate::store::{chunk, manifest};
+use crate::wal::{scan, segment_name, segment_slot};
+
+/// One segment file.
+pub(crate) struct Segment {
+    pub(crate) slot: usize,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) scan: scan::SegmentScan,
+}
+
+/// The log, as far as it goes.
+pub(crate) struct Log {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) chain: scan::Chain,
+    /// Everything below this was durable: says an intact frame, or the manifest.
+    pub(crate) proven: Lsn,
+}
+
+pub(crate) fn read_file(disk: &dyn Disk, name: &str) -> Result<Vec<u8>> {
+    let file = disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))?;
+    read_all(&*file).map_err(|error| Error::io("read", name, error))
+}
+
+/// The manifest; `Corrupt` if there is one and it is not whole.
+pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<manifest::Loaded> {
+    let bytes = read_file(disk, manifest::NAME)?;
+    manifest::load(&bytes).map_err(|(offset, expected)| Error::corrupt(manifest::NAME, offset, expected))
+}
+
+/// All segments among `names`, scanned.
+pub(crate) fn read_segments(disk: &dyn Disk, names: &[String], sector_bytes: u64) -> Result<Vec<Segment>> {
+    let slots = names.iter().filter_map(|name| segment_slot(name));
+    slots
+        .map(|slot| {
+            let bytes = read_file(disk, &segment_name(slot))?;
+            let scan = scan::segment(&bytes, sector_bytes);
+            Ok(Segment { slot, bytes, scan })
+        })
+        .collect()
+}
+
+/// The log that the segments hold from `from` on.
+pub(crate) fn order_log(segments: Vec<Segment>, version: &Version, from: Lsn) -> Log {
+    let scans: Vec<_> = segments.iter().map(|segment| segment.scan.clone()).collect();
+    let chain = scan::chain(&scans, &version.spans, from);
+    let proven = scans.iter().map(|scan| scan.proven).max().unwrap_or_default().max(version.durable_lsn);
+    Log { segments, chain, proven }
+}
+
+impl Log {
+    /// Where the log ends: file and offset behind the last frame that counts.
+    pub(crate) fn end(&self) -> (String, u64) {
+        let Some(part) = self.chain.parts.last() else {
+            return (segment_name(0), 0);
+        };
+        let segment = &self.segments[part.segment];
+        let offset = match segment.scan.frames.get(part.frames.end) {
+            Some(next) => next.offset,
+            None => segment.scan.end_offset,
+        };
+        (segment_name(segment.slot), offset)
+    }
+
+    /// A hole below what was durable (I6).
+    pub(crate) fn corruption(&self) -> Option<Corruption> {
+        if self.chain.end_lsn >= self.proven {
+            return None;
+        }
+        let (file, offset) = self.end();
+        let expected = format!(
+            "a frame at LSN {}, since everything below LSN {} was durable",
+            self.chain.end_lsn, self.proven
+        );
+        Some(Corruption { file, offset, expected })
+    }
+}
+
+/// A chunk that the version names: is it there, long enough, and does it begin as it must?
+pub(crate) fn check_chunk(disk: &dyn Disk, number: u64, end: u64, chunk_bytes: u64) -> Result<()> {
+    let name = chunk::name(number);
+    let file = match disk.open(&name, OpenMode::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::corrupt(&name, 0, "a chunk that the manifest names"));
+        }
+        opened => opened.map_err(|error| Error::io("open", &name, error))?,
+    };
+    let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
+    if len < end {
+        return Err(Error::corrupt(&name, len, format!("blocks up to offset {end}")));
+    }
+    let mut header = [0; 32];
+    file.read_at(0, &mut header).map_err(|error| Error::io("read", &name, error))?;
+    match chunk::decode_header(&header) {
+        Some(fields) if fields == (number, chunk_bytes) => Ok(()),
+        _ => Err(Error::corrupt(&name, 0, "the header of this chunk")),
+    }
+}

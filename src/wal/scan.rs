@@ -1,0 +1,244 @@
+//! Reading segments back: from bytes to frames, and from segments to one log. Pure functions; I/O is recovery's.
+//!
+//! A scan of one segment ends where the next frame is not one of this use of the segment:
+//!
+//! ```text
+//! ┌───────┬───────┬───┬─────────────┬───────┬──────────────────────────────┐
+//! │ frame │ frame │ 0 │ frame       │ frame │  blank | stale | damaged     │
+//! └───────┴───────┴───┴─────────────┴───────┴──────────────────────────────┘
+//!                   └ padding up to the sector, after a sync               └ segment_bytes
+//! ```
+//!
+//! Whether that end is a torn tail or corruption cannot be read off the bytes there. It is decided by what
+//! everything else proves: each intact frame, wherever it lies, and the manifest, say which LSNs were durable.
+//! An end below that is corruption; any other end is the tail of what was never synced (I6).
+
+use super::frame::{self, FrameHeader, NoFrame};
+use crate::codec::round_up;
+use crate::lsn::{Generation, Lsn, Span};
+use crate::plant::{self, Bug};
+
+/// A frame's place in its segment.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameAt {
+    /// Byte offset.
+    pub offset: u64,
+    /// What the frame says about itself.
+    pub header: FrameHeader,
+}
+
+/// What lies where the next frame would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The segment's last byte, or zeros.
+    Blank,
+    /// An intact frame of another use of the segment.
+    Stale,
+    /// Bytes that are no frame: a write that stopped part-way, or damage, or the middle of a stale frame.
+    Torn,
+}
+
+/// The frames of one use of a segment.
+#[derive(Clone, Debug)]
+pub struct SegmentScan {
+    /// Which use: that of the first frame. `None` when there is none.
+    pub generation: Option<Generation>,
+    /// Its frames, without a gap in LSNs.
+    pub frames: Vec<FrameAt>,
+    /// Byte offset behind the last frame.
+    pub end_offset: u64,
+    /// What is there.
+    pub end: End,
+    /// The highest watermark that any intact frame of the segment carries, those behind the end included.
+    pub proven: Lsn,
+}
+
+impl SegmentScan {
+    /// Position of the first point; 0 without frames.
+    pub fn first_lsn(&self) -> Lsn {
+        self.frames.first().map_or(Lsn(0), |at| at.header.first_lsn)
+    }
+
+    /// Position behind the last point; 0 without frames.
+    pub fn end_lsn(&self) -> Lsn {
+        self.frames.last().map_or(Lsn(0), |at| at.header.end_lsn())
+    }
+}
+
+/// Reads the frames of a segment. `sector_bytes` is where padding ends.
+pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
+    let mut scan =
+        SegmentScan { generation: None, frames: Vec::new(), end_offset: 0, end: End::Blank, proven: Lsn(0) };
+    let mut offset = 0u64;
+    loop {
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        match frame::decode(rest) {
+            Ok(frame) => {
+                scan.proven = scan.proven.max(frame.header.durable_lsn);
+                let first = scan.frames.is_empty();
+                let follows = scan.generation == Some(frame.header.generation)
+                    && scan.end_lsn() == frame.header.first_lsn;
+                if !first && !follows && !plant::on(Bug::W6) {
+                    scan.end = End::Stale;
+                    break;
+                }
+                scan.generation.get_or_insert(frame.header.generation);
+                scan.frames.push(FrameAt { offset, header: frame.header });
+                offset += frame.len as u64;
+                scan.end_offset = offset;
+            }
+            Err(NoFrame::Blank) if !rest.is_empty() && offset % sector_bytes != 0 && !plant::on(Bug::W4) => {
+                offset = round_up(offset, sector_bytes).unwrap_or(bytes.len() as u64);
+            }
+            Err(NoFrame::Blank) => {
+                scan.end = End::Blank;
+                break;
+            }
+            Err(NoFrame::Damaged) => {
+                scan.end = End::Torn;
+                break;
+            }
+        }
+    }
+    scan.proven = scan.proven.max(watermark_behind(bytes, offset as usize));
+    scan
+}
+
+/// The highest watermark of the intact frames that lie anywhere at or behind `offset`.
+fn watermark_behind(bytes: &[u8], offset: usize) -> Lsn {
+    let mut proven = Lsn(0);
+    let mut at = offset.next_multiple_of(frame::ALIGN);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        if rest.starts_with(&frame::MAGIC)
+            && let Ok(frame) = frame::decode(rest)
+        {
+            proven = proven.max(frame.header.durable_lsn);
+            at += frame.len;
+        } else {
+            at += frame::ALIGN;
+        }
+    }
+    proven
+}
+
+/// A segment's part in the log: its frames `frames` are to be read, no point at or behind `end_lsn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Index of the segment in the list given to [`chain`].
+    pub segment: usize,
+    /// Indices of its frames.
+    pub frames: std::ops::Range<usize>,
+    /// The log goes on elsewhere from here.
+    pub end_lsn: Lsn,
+}
+
+/// The log that a set of segments holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// In order; each begins where the one before ended.
+    pub parts: Vec<Part>,
+    /// Position behind the last point.
+    pub end_lsn: Lsn,
+    /// Segments whose frames are not part of the log: free, or of an epoch that never became part of it.
+    pub stale: Vec<usize>,
+}
+
+/// Puts segments in order, from `from` on. `spans` are those of the manifest, oldest first.
+pub fn chain(segments: &[SegmentScan], spans: &[Span], from: Lsn) -> Chain {
+    let mut order: Vec<usize> = (0..segments.len()).filter(|at| segments[*at].generation.is_some()).collect();
+    order.sort_by_key(|at| segments[*at].generation);
+    let mut chain = Chain { parts: Vec::new(), end_lsn: from, stale: Vec::new() };
+    for at in order {
+        let scan = &segments[at];
+        let generation = scan.generation.expect("filtered above");
+        let span = spans.iter().position(|span| span.epoch == generation.epoch);
+        let cut = span.map(|index| spans.get(index + 1).map_or(Lsn(u64::MAX), |next| next.first_lsn));
+        let end_lsn = cut.map_or(Lsn(0), |cut| cut.min(scan.end_lsn()));
+        if end_lsn <= chain.end_lsn || scan.first_lsn() > chain.end_lsn {
+            // Retired, cut off, or behind a gap. A gap shows in the end of the chain: this segment's first frame
+            // says that everything below it was durable.
+            chain.stale.push(at);
+            continue;
+        }
+        let begin = scan.frames.partition_point(|frame| frame.header.end_lsn() <= chain.end_lsn);
+        let end = scan.frames.partition_point(|frame| frame.header.first_lsn < end_lsn);
+        chain.parts.push(Part { segment: at, frames: begin..end, end_lsn });
+        chain.end_lsn = end_lsn;
+    }
+    chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::point::{Entry, TagId};
+
+    const SECTOR: u64 = 512;
+
+    fn put(out: &mut Vec<u8>, generation: (u32, u32), first_lsn: u64, count: usize, durable_lsn: u64) {
+        let entry = |n| Entry { ts_us: n as i64, value: n as f64, quality: 192 };
+        let header = FrameHeader {
+            tag: TagId::new(1).unwrap(),
+            generation: Generation { epoch: generation.0, seq: generation.1 },
+            count: count as u32,
+            first_lsn: Lsn(first_lsn),
+            durable_lsn: Lsn(durable_lsn),
+        };
+        frame::encode(out, &header, &(0..count).map(entry).collect::<Vec<_>>());
+    }
+
+    fn pad(bytes: &mut Vec<u8>) {
+        bytes.resize(bytes.len().next_multiple_of(SECTOR as usize), 0);
+    }
+
+    #[test]
+    fn padding_after_a_sync_does_not_end_the_log() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, (1, 0), 0, 5, 0);
+        pad(&mut bytes);
+        put(&mut bytes, (1, 0), 5, 5, 5);
+        let frames_end = bytes.len() as u64;
+        bytes.resize(4096, 0);
+        let scan = segment(&bytes, SECTOR);
+        assert_eq!((scan.frames.len(), scan.end_offset, scan.end), (2, frames_end, End::Blank));
+        assert_eq!((scan.end_lsn(), scan.proven), (Lsn(10), Lsn(5)));
+    }
+
+    #[test]
+    fn a_frame_of_an_earlier_use_is_stale_and_never_part_of_the_log() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, (1, 4), 40, 5, 40);
+        put(&mut bytes, (1, 0), 45, 5, 0);
+        let scan = segment(&bytes, SECTOR);
+        assert_eq!((scan.frames.len(), scan.end), (1, End::Stale));
+    }
+
+    #[test]
+    fn an_intact_frame_behind_a_hole_still_proves_what_was_durable() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, (1, 0), 0, 5, 0);
+        let hole = bytes.len();
+        put(&mut bytes, (1, 0), 5, 5, 0);
+        put(&mut bytes, (1, 0), 10, 5, 10);
+        bytes[hole + 60] ^= 1;
+        let scan = segment(&bytes, SECTOR);
+        assert_eq!((scan.end_lsn(), scan.end, scan.proven), (Lsn(5), End::Torn, Lsn(10)));
+    }
+
+    #[test]
+    fn a_later_epoch_cuts_the_tail_of_the_one_before() {
+        let mut old = Vec::new();
+        put(&mut old, (1, 0), 0, 5, 0);
+        put(&mut old, (1, 0), 5, 5, 0);
+        let mut new = Vec::new();
+        put(&mut new, (3, 0), 5, 7, 5);
+        let mut never = Vec::new();
+        put(&mut never, (2, 0), 5, 9, 5);
+        let segments = [&new, &never, &old].map(|bytes| segment(bytes, SECTOR));
+        let spans = [Span { epoch: 1, first_lsn: Lsn(0) }, Span { epoch: 3, first_lsn: Lsn(5) }];
+        let chain = chain(&segments, &spans, Lsn(2));
+        let part = |segment, frames, end| Part { segment, frames, end_lsn: Lsn(end) };
+        assert_eq!(chain.parts, [part(2, 0..1, 5), part(0, 0..1, 12)]);
+        assert_eq!((chain.end_lsn, chain.stale), (Lsn(12), vec![1]));
+    }
+}
