@@ -1,2 +1,13 @@
 //! test bed
+pub mod choice;
+pub mod disk;
+pub mod drivers;
+pub mod fault;
+pub mod model;
+pub mod report;
+pub mod runner;
+pub mod scenario;
+pub mod tape_file;
+pub mod timeline;
 pub mod trace;
+pub mod workload;

@@ -19,7 +19,9 @@
 //!
 //! **Shape.** The delimiter is `,`, `;` or a tab, and is found by itself; with the latter two, numbers may have a
 //! decimal comma. Fields may be quoted and may have blanks around them. The first row is a header if it does not
-//! start with a time. A byte order mark, CRLF, blank lines, and lines with a `#` before the first row are fine.
+//! start with a time. A quoted field may run over line ends; but if a row would be inside it, the quote was a stray
+//! one, and from there on a quote ends with its line at the latest. A byte order mark, CRLF, blank lines, and lines
+//! with a `#` before the first row are fine.
 //!
 //! # What is not
 //!
@@ -30,7 +32,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Cursor, SeekFrom};
 use std::iter;
 use std::path::Path;
 use std::str;
@@ -48,6 +50,9 @@ const SAMPLE_LINES: usize = 100;
 
 /// How many characters of a bad cell a report shows.
 const MAX_SHOWN: usize = 40;
+
+/// Why reading from memory is expected to work: there is nothing in it that can fail.
+const IN_MEMORY: &str = "bytes in memory can be read";
 
 /// What a cell holds, in any case, if nothing was measured.
 const MISSING: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "-"];
@@ -349,7 +354,7 @@ fn first_clock(mut rows: Rows<'_>, width: usize) -> Result<Clock, String> {
         let clock = Clock::find(row.cell(0), delimiter).ok_or_else(|| row.not_a_time());
         match row.check(width).and(clock) {
             Ok(clock) => return Ok(clock),
-            Err(reason) => wrong = wrong.or(Some(format!("line {}: {reason}", row.line))),
+            Err(reason) => wrong = wrong.or_else(|| Some(format!("line {}: {reason}", row.line))),
         }
     }
     Err(wrong.unwrap_or("it has no rows below the header".to_string()))
@@ -364,7 +369,7 @@ struct Rows<'a> {
     text: &'a [u8],
     delimiter: u8,
     /// Reads `text` from `base` to `end`: all of it, or a line at a time.
-    reader: csv::Reader<&'a [u8]>,
+    reader: csv::Reader<Cursor<&'a [u8]>>,
     base: usize,
     end: usize,
     /// The line at the byte `counted` of the text.
@@ -382,7 +387,11 @@ struct Row<'r> {
 
 impl<'a> Rows<'a> {
     fn new(text: &'a [u8], first_line: u64, delimiter: u8) -> Rows<'a> {
-        let reader = csv_reader(text, delimiter);
+        let reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter)
+            .from_reader(Cursor::new(text));
         let (base, end) = (0, text.len());
         Rows { text, delimiter, reader, base, end, line: first_line, counted: 0, record: ByteRecord::new() }
     }
@@ -391,7 +400,7 @@ impl<'a> Rows<'a> {
     fn read(&mut self) -> Option<Row<'_>> {
         loop {
             let start = self.skip_line_ends(self.position());
-            if !self.reader.read_byte_record(&mut self.record).expect("bytes in memory can be read") {
+            if !self.reader.read_byte_record(&mut self.record).expect(IN_MEMORY) {
                 if self.end == self.text.len() {
                     return None;
                 }
@@ -417,7 +426,9 @@ impl<'a> Rows<'a> {
         let line = rest.split_inclusive(|&b| b == b'\n').next().unwrap_or(rest);
         self.base = start;
         self.end = start + line.len();
-        self.reader = csv_reader(line, self.delimiter);
+        // Another text for the same reader: to make a reader takes longer than to read a line.
+        *self.reader.get_mut() = Cursor::new(line);
+        self.reader.seek_raw(SeekFrom::Start(0), csv::Position::new()).expect(IN_MEMORY);
     }
 
     fn position(&self) -> usize {
@@ -446,15 +457,6 @@ impl Row<'_> {
     fn not_a_time(&self) -> BadReason {
         BadReason::NotATime { cell: shown(self.cell(0)) }
     }
-}
-
-fn csv_reader(text: &[u8], delimiter: u8) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .buffer_capacity(text.len().clamp(1, 1 << 16))
-        .from_reader(text)
 }
 
 /// Whether the raw text of one row holds a line that is a row of its own, because it starts with a time.

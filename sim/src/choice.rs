@@ -1,0 +1,250 @@
+//! The tape: every decision of a run, drawn from one [`Chooser`].
+//!
+//! A decision is a number below a bound. It is drawn for a [`Concern`], and each concern has a stream of its own, so
+//! that one more draw in one of them does not shift the others. A seed fills the streams from split random generators,
+//! a saved [`Tape`] from a file, and a fuzzer or property tester from bytes. A run is a pure function of the decisions
+//! and the commit; whatever filled them, the run records what it drew, and the record replays it.
+//!
+//! 0 is always the plainest choice: an exhausted tape gives zeros, and what shrinks tapes shrinks towards it.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+/// What a decision is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// Sizes, limits and mix of a run.
+    Shape,
+    /// Which operation comes next.
+    Ops,
+    /// Tags, times and values.
+    Data,
+    /// Which fault is armed, and when it fires.
+    Faults,
+    /// Where a crash strikes.
+    Crash,
+    /// What survives it.
+    Survival,
+    /// The order of independent work.
+    Order,
+}
+
+const CONCERNS: [(Concern, &str); 7] = [
+    (Concern::Shape, "shape"),
+    (Concern::Ops, "ops"),
+    (Concern::Data, "data"),
+    (Concern::Faults, "faults"),
+    (Concern::Crash, "crash"),
+    (Concern::Survival, "survival"),
+    (Concern::Order, "order"),
+];
+
+/// The decisions of a run, by concern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tape {
+    streams: [Vec<u32>; CONCERNS.len()],
+}
+
+impl Tape {
+    /// Number of decisions.
+    pub fn len(&self) -> usize {
+        self.streams.iter().map(Vec::len).sum()
+    }
+
+    /// Whether no decision was made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One line a concern, `name: numbers`.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for ((_, name), stream) in CONCERNS.iter().zip(&self.streams) {
+            write!(text, "{name}:").expect("a string takes everything");
+            for choice in stream {
+                write!(text, " {choice}").expect("a string takes everything");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl FromStr for Tape {
+    type Err = String;
+
+    /// Reads [`Tape::to_text`]; concerns may be missing.
+    fn from_str(text: &str) -> Result<Tape, String> {
+        let mut tape = Tape::default();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let (name, numbers) = line.split_once(':').ok_or_else(|| format!("not `name: numbers`: {line}"))?;
+            let index = CONCERNS.iter().position(|(_, known)| *known == name.trim());
+            let stream = &mut tape.streams[index.ok_or_else(|| format!("no concern is called {name}"))?];
+            for number in numbers.split_whitespace() {
+                stream.push(number.parse().map_err(|_| format!("not a choice: {number}"))?);
+            }
+        }
+        Ok(tape)
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the tape's own generator, so that no crate's update changes what a
+/// seed means.
+#[derive(Clone, Debug)]
+pub struct SplitMix(u64);
+
+impl SplitMix {
+    /// A generator for one use of a seed.
+    pub fn new(seed: u64, purpose: u64) -> SplitMix {
+        let mut mix = SplitMix(seed ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        mix.next_u64();
+        mix
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        ((u64::from((self.next_u64() >> 32) as u32) * u64::from(bound)) >> 32) as u32
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Seed(Box<[SplitMix; CONCERNS.len()]>),
+    Tape { tape: Tape, at: [usize; CONCERNS.len()] },
+    Bytes { bytes: Vec<u8>, at: usize },
+}
+
+/// Makes decisions and records them.
+#[derive(Clone, Debug)]
+pub struct Chooser {
+    source: Source,
+    made: Tape,
+}
+
+impl Chooser {
+    /// Decisions from a seed.
+    pub fn from_seed(seed: u64) -> Chooser {
+        let streams = std::array::from_fn(|concern| SplitMix::new(seed, concern as u64 + 1));
+        Chooser { source: Source::Seed(Box::new(streams)), made: Tape::default() }
+    }
+
+    /// The decisions of a tape, then zeros.
+    pub fn from_tape(tape: Tape) -> Chooser {
+        Chooser { source: Source::Tape { tape, at: [0; CONCERNS.len()] }, made: Tape::default() }
+    }
+
+    /// Decisions from bytes in the order in which they are asked for, then zeros: for fuzzers and property tests.
+    pub fn from_bytes(bytes: Vec<u8>) -> Chooser {
+        Chooser { source: Source::Bytes { bytes, at: 0 }, made: Tape::default() }
+    }
+
+    /// A number below `bound`, which is at least 1.
+    pub fn below(&mut self, concern: Concern, bound: u32) -> u32 {
+        let index = concern as usize;
+        let choice = match &mut self.source {
+            Source::Seed(streams) => streams[index].below(bound),
+            Source::Tape { tape, at } => {
+                let choice = tape.streams[index].get(at[index]).copied().unwrap_or(0);
+                at[index] += 1;
+                choice.min(bound - 1)
+            }
+            Source::Bytes { bytes, at } => {
+                let width = if bound <= 1 << 8 { 1 } else { 2 };
+                let mut choice = 0;
+                for _ in 0..width {
+                    choice = choice << 8 | u32::from(bytes.get(*at).copied().unwrap_or(0));
+                    *at += 1;
+                }
+                choice % bound
+            }
+        };
+        self.made.streams[index].push(choice);
+        choice
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, concern: Concern, low: u32, high: u32) -> u32 {
+        low + self.below(concern, high - low + 1)
+    }
+
+    /// True in `share` of 256 cases; never for 0.
+    pub fn chance(&mut self, concern: Concern, share: u32) -> bool {
+        // Turned round so that 0, the plainest choice, is "no" unless the share is everything.
+        255 - self.below(concern, 256) < share
+    }
+
+    /// One of these; the first is the plainest.
+    pub fn pick<T: Copy>(&mut self, concern: Concern, from: &[T]) -> T {
+        from[self.below(concern, from.len() as u32) as usize]
+    }
+
+    /// An index, with these weights; the sum must not be 0.
+    pub fn weighted(&mut self, concern: Concern, weights: &[u32]) -> usize {
+        let mut left = self.below(concern, weights.iter().sum());
+        for (index, weight) in weights.iter().enumerate() {
+            if left < *weight {
+                return index;
+            }
+            left -= weight;
+        }
+        unreachable!("the choice is below the sum of the weights")
+    }
+
+    /// Every decision made so far.
+    pub fn made(&self) -> &Tape {
+        &self.made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(chooser: &mut Chooser) -> Vec<u32> {
+        (0..100).map(|n| chooser.below(if n % 3 == 0 { Concern::Ops } else { Concern::Data }, 1 + n)).collect()
+    }
+
+    #[test]
+    fn a_recorded_tape_replays_the_run_of_a_seed() {
+        let mut first = Chooser::from_seed(42);
+        let drawn = draw(&mut first);
+        let text = first.made().to_text();
+        let mut again = Chooser::from_tape(text.parse().unwrap());
+        assert_eq!(draw(&mut again), drawn);
+        assert_eq!(again.made(), first.made());
+        assert_ne!(draw(&mut Chooser::from_seed(43)), drawn);
+    }
+
+    #[test]
+    fn a_draw_for_one_concern_does_not_shift_another() {
+        let (mut plain, mut disturbed) = (Chooser::from_seed(7), Chooser::from_seed(7));
+        for _ in 0..50 {
+            disturbed.below(Concern::Faults, 10);
+            assert_eq!(plain.below(Concern::Data, 1000), disturbed.below(Concern::Data, 1000));
+        }
+    }
+
+    #[test]
+    fn an_exhausted_tape_gives_the_plainest_choices() {
+        let mut chooser = Chooser::from_tape(Tape::default());
+        assert_eq!(chooser.below(Concern::Ops, 10), 0);
+        assert!(!chooser.chance(Concern::Faults, 255));
+        assert!(chooser.chance(Concern::Faults, 256));
+    }
+
+    #[test]
+    fn what_is_no_tape_is_refused() {
+        assert!("ops 1 2".parse::<Tape>().is_err());
+        assert!("ops: 1 x".parse::<Tape>().is_err());
+        assert!("wishes: 1".parse::<Tape>().is_err());
+    }
+}

@@ -1,0 +1,276 @@
+//! The oracle: what a store must, may and must not show.
+//!
+//! Per tag there is a history of accepted points. What a successful `sync`, `flush` or `close` covered is *acked*: it must
+//! survive. What came after is *maybe*: after a crash any prefix of it may be there, applied to what was acked (I2).
+//! Everything else is *never*: a value that was not written, or one that was overwritten before the state that must
+//! survive (I5). A refused write is never accepted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use tidewall::Point;
+
+/// How a run, or one check in it, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Verdict {
+    /// Every promise held.
+    Survived,
+    /// Something that had to be there was not, or was not what it had to be.
+    Lost,
+    /// Something was there that nobody wrote, or that had been overwritten.
+    Invented,
+    /// A call failed, panicked or did not end although nothing on the disk was wrong.
+    Stuck,
+    /// What should have been tried was not tried.
+    NotMeasured,
+    /// The test bed itself went wrong.
+    HarnessBroken,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Of this kind.
+    pub verdict: Verdict,
+    /// The promise, as `lib.rs` numbers them, or the call whose contract it is.
+    pub promise: &'static str,
+    /// What was seen and what was promised.
+    pub story: String,
+}
+
+impl Violation {
+    /// A broken promise.
+    pub fn new(verdict: Verdict, promise: &'static str, story: impl Into<String>) -> Violation {
+        Violation { verdict, promise, story: story.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({}): {}", self.verdict, self.promise, self.story)
+    }
+}
+
+/// Value bits and quality.
+type Cell = (u64, u8);
+
+fn cell(point: &Point) -> Cell {
+    (point.value.to_bits(), point.quality)
+}
+
+/// One tag's truth.
+#[derive(Clone, Debug, Default)]
+struct TagModel {
+    /// The state after everything that was acked.
+    acked: BTreeMap<i64, Cell>,
+    /// Accepted since, in order.
+    maybe: Vec<(i64, Cell)>,
+    /// The state after everything that was accepted: what queries must show.
+    now: BTreeMap<i64, Cell>,
+    listed: bool,
+}
+
+/// All tags' truth.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Tag `n` is at `n - 1`.
+    tags: Vec<TagModel>,
+    /// Tags with something in `maybe`.
+    unacked: Vec<u32>,
+    /// Points accepted so far.
+    pub accepted: u64,
+}
+
+impl Model {
+    /// The truth of an empty store with tags `1..=tags`.
+    pub fn new(tags: u32) -> Model {
+        Model { tags: vec![TagModel::default(); tags as usize], ..Model::default() }
+    }
+
+    /// The tags that there may be.
+    pub fn all_tags(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=self.tags.len() as u32
+    }
+
+    /// Tags that must be listed now.
+    pub fn tags(&self) -> Vec<u32> {
+        self.all_tags().filter(|tag| !self.tag(*tag).now.is_empty()).collect()
+    }
+
+    fn tag(&self, tag: u32) -> &TagModel {
+        &self.tags[tag as usize - 1]
+    }
+
+    /// A point was accepted.
+    pub fn accept(&mut self, point: &Point) {
+        let model = &mut self.tags[point.tag as usize - 1];
+        model.maybe.push((point.ts_us, cell(point)));
+        model.now.insert(point.ts_us, cell(point));
+        if !std::mem::replace(&mut model.listed, true) {
+            self.unacked.push(point.tag);
+        }
+        self.accepted += 1;
+    }
+
+    /// Everything accepted so far must survive from now on.
+    pub fn ack(&mut self) {
+        for tag in self.unacked.drain(..) {
+            let model = &mut self.tags[tag as usize - 1];
+            model.listed = false;
+            model.acked.extend(model.maybe.drain(..));
+        }
+    }
+
+    /// Number of points that must survive.
+    pub fn acked_points(&self) -> u64 {
+        self.tags.iter().map(|tag| tag.acked.len() as u64).sum()
+    }
+
+    /// The points of a tag that a query of a running engine must give.
+    pub fn range(&self, tag: u32, low: i64, high: i64) -> impl Iterator<Item = Point> + '_ {
+        let inner = (low <= high).then(|| self.tag(tag).now.range(low..=high));
+        inner.into_iter().flatten().map(move |(ts_us, (bits, quality))| Point {
+            tag,
+            ts_us: *ts_us,
+            value: f64::from_bits(*bits),
+            quality: *quality,
+        })
+    }
+
+    /// How many of the tag's maybes a recovered state includes.
+    ///
+    /// # Errors
+    /// The violation, if no prefix of them gives this state.
+    pub fn judge(&self, tag: u32, found: &[Point]) -> Result<usize, Violation> {
+        let model = self.tag(tag);
+        if let Some(pair) = found.windows(2).find(|pair| pair[0].ts_us >= pair[1].ts_us) {
+            let story = format!("tag {tag}: times {} and {} in one answer", pair[0].ts_us, pair[1].ts_us);
+            return Err(Violation::new(Verdict::Invented, "I5", story));
+        }
+        let found_at = |ts_us: i64| {
+            found.binary_search_by_key(&ts_us, |point| point.ts_us).ok().map(|at| cell(&found[at]))
+        };
+        // The number of times at which the state differs from what was found, as the maybes are applied one by one.
+        let common = found.iter().filter(|point| model.acked.get(&point.ts_us) == Some(&cell(point))).count();
+        let both = found.iter().filter(|point| model.acked.contains_key(&point.ts_us)).count();
+        let mut differences = found.len() + model.acked.len() - both - common;
+        let mut overlay: BTreeMap<i64, Cell> = BTreeMap::new();
+        let mut survived = (differences == 0).then_some(0);
+        for (index, (ts_us, cell)) in model.maybe.iter().enumerate() {
+            let here = found_at(*ts_us);
+            let before = overlay.insert(*ts_us, *cell).or_else(|| model.acked.get(ts_us).copied());
+            differences += usize::from(here != Some(*cell));
+            differences -= usize::from(here != before);
+            if differences == 0 {
+                survived = Some(index + 1);
+            }
+        }
+        survived.ok_or_else(|| self.explain(tag, found))
+    }
+
+    /// Says what is wrong with a state that no prefix gives.
+    fn explain(&self, tag: u32, found: &[Point]) -> Violation {
+        let model = self.tag(tag);
+        let written = |ts_us: i64, cell: Cell| {
+            model.acked.get(&ts_us) == Some(&cell) || model.maybe.contains(&(ts_us, cell))
+        };
+        if let Some(point) = found.iter().find(|point| !written(point.ts_us, cell(point))) {
+            let story = format!(
+                "tag {tag} shows {:?} (bits {:#x}) of quality {} at {}, which is neither acked nor among the {} accepted since",
+                point.value,
+                point.value.to_bits(),
+                point.quality,
+                point.ts_us,
+                model.maybe.len()
+            );
+            return Violation::new(Verdict::Invented, "I5", story);
+        }
+        let is_there = |ts_us: i64| found.binary_search_by_key(&ts_us, |point| point.ts_us).is_ok();
+        let missing = model.acked.keys().filter(|ts_us| !is_there(**ts_us)).count();
+        if let Some(ts_us) = model.acked.keys().find(|ts_us| !is_there(**ts_us)) {
+            let story = format!(
+                "tag {tag}: {missing} of {} acked points are gone, the first at {ts_us}; {} found",
+                model.acked.len(),
+                found.len()
+            );
+            return Violation::new(Verdict::Lost, "I2", story);
+        }
+        let story = format!(
+            "tag {tag}: {} points found, which is what no prefix of the {} maybes gives on top of {} acked ones",
+            found.len(),
+            model.maybe.len(),
+            model.acked.len()
+        );
+        Violation::new(Verdict::Lost, "I2", story)
+    }
+
+    /// The store was opened again and shows this of a tag; it is all durable now.
+    pub fn recovered(&mut self, tag: u32, survived: usize) {
+        let model = &mut self.tags[tag as usize - 1];
+        model.acked.extend(model.maybe.drain(..survived));
+        model.maybe.clear();
+        model.now.clone_from(&model.acked);
+        if std::mem::replace(&mut model.listed, false) {
+            self.unacked.retain(|listed| *listed != tag);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(ts_us: i64, value: f64) -> Point {
+        Point::new(1, ts_us, value)
+    }
+
+    /// Acked: (1, 1.0) and (2, 2.0). Maybe: (2, 20.0), then (3, 3.0), then (3, 30.0).
+    fn model() -> Model {
+        let mut model = Model::new(1);
+        model.accept(&point(1, 1.0));
+        model.accept(&point(2, 2.0));
+        model.ack();
+        for (ts_us, value) in [(2, 20.0), (3, 3.0), (3, 30.0)] {
+            model.accept(&point(ts_us, value));
+        }
+        model
+    }
+
+    #[test]
+    fn every_prefix_of_the_maybes_is_fine() {
+        let model = model();
+        let states: [(&[(i64, f64)], usize); 4] = [
+            (&[(1, 1.0), (2, 2.0)], 0),
+            (&[(1, 1.0), (2, 20.0)], 1),
+            (&[(1, 1.0), (2, 20.0), (3, 3.0)], 2),
+            (&[(1, 1.0), (2, 20.0), (3, 30.0)], 3),
+        ];
+        for (state, survived) in states {
+            let found: Vec<_> = state.iter().map(|(ts_us, value)| point(*ts_us, *value)).collect();
+            assert_eq!(model.judge(1, &found), Ok(survived));
+        }
+    }
+
+    #[test]
+    fn loss_invention_gaps_and_duplicates_are_named() {
+        let model = model();
+        let verdict = |state: &[(i64, f64)]| {
+            let found: Vec<_> = state.iter().map(|(ts_us, value)| point(*ts_us, *value)).collect();
+            model.judge(1, &found).unwrap_err().verdict
+        };
+        assert_eq!(verdict(&[(1, 1.0)]), Verdict::Lost, "an acked point is gone");
+        assert_eq!(verdict(&[]), Verdict::Lost, "everything is gone");
+        assert_eq!(verdict(&[(1, 1.0), (2, 2.0), (3, 3.0)]), Verdict::Lost, "the second maybe without the first");
+        assert_eq!(verdict(&[(1, 1.0), (2, 7.0)]), Verdict::Invented, "a value that nobody wrote");
+        assert_eq!(verdict(&[(1, 1.0), (2, 2.0), (9, 9.0)]), Verdict::Invented, "a time that nobody wrote");
+        assert_eq!(verdict(&[(1, 1.0), (1, 1.0), (2, 2.0)]), Verdict::Invented, "a point twice");
+    }
+
+    #[test]
+    fn what_recovery_has_shown_must_stay() {
+        let mut model = model();
+        model.recovered(1, 1);
+        assert!(model.judge(1, &[point(1, 1.0), point(2, 2.0)]).is_err());
+        assert_eq!(model.judge(1, &[point(1, 1.0), point(2, 20.0)]), Ok(0));
+        assert_eq!(model.range(1, i64::MIN, i64::MAX).count(), 2);
+    }
+}

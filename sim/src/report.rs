@@ -1,0 +1,203 @@
+//! What a campaign says at its end: for a person, and for a machine.
+
+use crate::fault::{Count, Fault};
+use crate::runner::Sum;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What a campaign came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Result {
+    /// Every promise held.
+    Survived,
+    /// A promise broke.
+    Violated,
+    /// A fault was asked for and never struck, or nothing ran.
+    NotMeasured,
+    /// Two runs of one tape differed.
+    HarnessBroken,
+}
+
+impl Result {
+    /// The exit status that says so.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Result::Survived => 0,
+            Result::Violated => 1,
+            Result::NotMeasured | Result::HarnessBroken => 2,
+        }
+    }
+}
+
+/// The last line of a campaign's JSON.
+#[derive(Debug, Serialize)]
+pub struct Summary<'a> {
+    kind: &'static str,
+    driver: &'static str,
+    profile: &'a str,
+    plant: Option<&'a str>,
+    trace_files: &'a [String],
+    trace_bad_rows: u64,
+    result: Result,
+    seeds: u64,
+    rechecked: u64,
+    diverged: u64,
+    violations: u64,
+    #[serde(flatten)]
+    counts: crate::scenario::Counts,
+    crashes_per_seed: f64,
+    faults: BTreeMap<&'static str, Count>,
+    not_measured: Vec<&'static str>,
+    seconds: f64,
+    cpu_seconds: f64,
+    seeds_per_cpu_second: f64,
+    trace_hash: String,
+}
+
+/// What the summary says besides the sum.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// Name of the persistence profile.
+    pub profile: &'a str,
+    /// Name of the planted bug.
+    pub plant: Option<&'a str>,
+    /// Recorded data.
+    pub trace_files: &'a [String],
+    /// Rows of it that could not be used.
+    pub trace_bad_rows: u64,
+}
+
+/// Faults need some runs to come up at all; below this number of seeds an unfired one is no finding.
+const SEEDS_FOR_EVERY_FAULT: u64 = 500;
+
+impl<'a> Summary<'a> {
+    /// Puts a sum into words.
+    pub fn new(header: Header<'a>, sum: &Sum) -> Summary<'a> {
+        // What a profile rules out, or what is too rare for a few seeds, was not asked for.
+        let excluded = |fault: Fault| match header.profile {
+            "sector" => matches!(fault, Fault::TornByte | Fault::Garbage),
+            "byte" => fault == Fault::Garbage,
+            "garbage" => fault == Fault::TornByte,
+            _ => false,
+        };
+        let unfired = |fault: &Fault| sum.faults.of(*fault).fired == 0 && !excluded(*fault);
+        let not_measured: Vec<&str> =
+            Fault::ALL.iter().copied().filter(|fault| unfired(fault)).map(Fault::name).collect();
+        let result = if !sum.diverged.is_empty() {
+            Result::HarnessBroken
+        } else if !sum.failures.is_empty() {
+            Result::Violated
+        } else if sum.counts.acked_points_checked == 0
+            || (sum.seeds >= SEEDS_FOR_EVERY_FAULT && !not_measured.is_empty())
+        {
+            Result::NotMeasured
+        } else {
+            Result::Survived
+        };
+        Summary {
+            kind: "summary",
+            driver: "sequential",
+            profile: header.profile,
+            plant: header.plant,
+            trace_files: header.trace_files,
+            trace_bad_rows: header.trace_bad_rows,
+            result,
+            seeds: sum.seeds,
+            rechecked: sum.rechecked,
+            diverged: sum.diverged.len() as u64,
+            violations: sum.failures.len() as u64,
+            counts: sum.counts,
+            crashes_per_seed: rounded(sum.counts.crashes as f64 / sum.seeds.max(1) as f64),
+            faults: sum.faults.by_name(),
+            not_measured,
+            seconds: rounded(sum.seconds),
+            cpu_seconds: rounded(sum.cpu_seconds),
+            seeds_per_cpu_second: rounded(sum.seeds as f64 / sum.cpu_seconds.max(0.01)),
+            trace_hash: format!("{:016x}", sum.trace_hash.0),
+        }
+    }
+
+    /// What it came to.
+    pub fn result(&self) -> Result {
+        self.result
+    }
+
+    /// For a person.
+    pub fn to_text(&self) -> String {
+        let counts = &self.counts;
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            writeln!(text, "  {name:<18} {value}").expect("a string takes everything");
+        };
+        line("seeds", format!("{} ({} run twice, {} differed)", grouped(self.seeds), grouped(self.rechecked), self.diverged));
+        line("operations", format!("{} on a disk that saw {} calls", grouped(counts.operations), grouped(counts.io_ops)));
+        line("power cuts", format!("{} ({:.1} a seed), in recovery and on the side included", grouped(counts.crashes), self.crashes_per_seed));
+        line("recoveries", grouped(counts.recoveries));
+        line("points", format!("{} written, {} compared bit for bit", grouped(counts.points_written), grouped(counts.points_checked)));
+        line("acked points", format!("{} looked for after a crash", grouped(counts.acked_points_checked)));
+        line("rotations", format!("{} segments filled, {} blocks, {} chunks", grouped(counts.rotations), grouped(counts.blocks), grouped(counts.chunks)));
+        line("inspections", format!("{} of crashed disks, every checksum", grouped(counts.inspections)));
+        line("time", format!("{:.1} s, {:.1} s of processor; {:.0} seeds a processor second", self.seconds, self.cpu_seconds, self.seeds_per_cpu_second));
+        line("trace hash", self.trace_hash.clone());
+        text.push_str("\n  fault                        armed        fired\n");
+        for (name, count) in &self.faults {
+            let note = if count.fired == 0 { "   not measured" } else { "" };
+            writeln!(text, "  {name:<24} {:>9} {:>12}{note}", grouped(count.armed), grouped(count.fired))
+                .expect("a string takes everything");
+        }
+        text.push('\n');
+        text.push_str(&self.conclusion());
+        text.push('\n');
+        text
+    }
+
+    fn conclusion(&self) -> String {
+        match self.result {
+            Result::Survived => format!(
+                "SURVIVED: {} acked points were looked for after {} power cuts, and none was lost, changed or invented.",
+                grouped(self.counts.acked_points_checked),
+                grouped(self.counts.crashes)
+            ),
+            Result::Violated => format!("VIOLATED by {} of {} seeds.", self.violations, grouped(self.seeds)),
+            Result::NotMeasured if self.counts.acked_points_checked == 0 => {
+                "NOT MEASURED: no acked point was ever looked for after a crash.".into()
+            }
+            Result::NotMeasured => format!("NOT MEASURED: these faults never struck: {}.", self.not_measured.join(", ")),
+            Result::HarnessBroken => "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into(),
+        }
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// A number with thin groups of three digits, as people read it.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        assert_eq!([0, 12, 999, 1000, 1_234_567].map(grouped), ["0", "12", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn nothing_checked_is_not_success() {
+        let header = Header { profile: "any", plant: None, trace_files: &[], trace_bad_rows: 0 };
+        assert_eq!(Summary::new(header, &Sum::default()).result(), Result::NotMeasured);
+    }
+}

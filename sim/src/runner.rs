@@ -1,0 +1,175 @@
+//! A campaign: many seeds, several threads, one sum.
+
+use crate::choice::Chooser;
+use crate::disk::Profile;
+use crate::drivers::sequential;
+use crate::fault::FaultCounts;
+use crate::model::Violation;
+use crate::scenario::{Counts, Outcome, Setting};
+use crate::timeline::TraceHash;
+use parking_lot::Mutex;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Which seeds to run, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign<'a> {
+    /// What all runs have in common.
+    pub setting: Setting<'a>,
+    /// Number of seeds over all shards; `None` is until the time is over.
+    pub seeds: Option<u64>,
+    /// The first seed.
+    pub start: u64,
+    /// No new seed is begun after this.
+    pub time: Option<Duration>,
+    /// Threads.
+    pub jobs: NonZero<usize>,
+    /// This shard and the number of shards: shard `i` of `n` runs every `n`-th seed.
+    pub shard: (u64, u64),
+    /// Share of the seeds that are run twice, in percent, to see that a run is a function of its tape.
+    pub recheck_percent: u64,
+}
+
+/// A seed whose run broke a promise.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What broke.
+    pub violation: Violation,
+}
+
+/// What a campaign did and found.
+#[derive(Clone, Debug, Default)]
+pub struct Sum {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Of these, run twice with the same result.
+    pub rechecked: u64,
+    /// What was done and checked.
+    pub counts: Counts,
+    /// Which faults were armed and fired.
+    pub faults: FaultCounts,
+    /// All traces in one number that does not depend on the order of the seeds.
+    pub trace_hash: TraceHash,
+    /// The failing seeds, lowest first; a campaign stops soon after the first.
+    pub failures: Vec<Failure>,
+    /// Seeds that gave two different traces: the run is not a function of its tape, and nothing else counts.
+    pub diverged: Vec<u64>,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Processor time of the process meanwhile, all threads.
+    pub cpu_seconds: f64,
+}
+
+/// Runs one seed.
+pub fn run_seed(seed: u64, setting: Setting<'_>) -> Outcome {
+    sequential::run(Chooser::from_seed(seed), setting)
+}
+
+/// Runs a campaign; `tick` is told the number of seeds done now and then.
+pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync) -> Sum {
+    let begin = Instant::now();
+    let cpu_begin = cpu_seconds();
+    let (shard, shards) = campaign.shard;
+    let next = AtomicU64::new(0);
+    let done = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    quiet_panics();
+    let work = || {
+        let mut own = Sum::default();
+        while !stop.load(Ordering::Relaxed) && campaign.time.is_none_or(|time| begin.elapsed() < time) {
+            let index = next.fetch_add(1, Ordering::Relaxed) * shards + shard;
+            if campaign.seeds.is_some_and(|seeds| index >= seeds) {
+                break;
+            }
+            own.add_seed(campaign, campaign.start.wrapping_add(index));
+            if !own.failures.is_empty() || !own.diverged.is_empty() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            tick(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        sum.lock().merge(own);
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..campaign.jobs.get() {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut sum = sum.into_inner();
+    sum.failures.sort_by_key(|failure| failure.seed);
+    sum.diverged.sort_unstable();
+    sum.seconds = begin.elapsed().as_secs_f64();
+    sum.cpu_seconds = cpu_seconds() - cpu_begin;
+    sum
+}
+
+impl Sum {
+    fn add_seed(&mut self, campaign: &Campaign<'_>, seed: u64) {
+        let outcome = run_seed(seed, campaign.setting);
+        self.seeds += 1;
+        self.counts.add(&outcome.counts);
+        self.faults.add(&outcome.faults);
+        self.trace_hash.0 = self.trace_hash.0.wrapping_add(seed_hash(seed, outcome.hash));
+        if seed.wrapping_mul(37) % 100 < campaign.recheck_percent {
+            if run_seed(seed, campaign.setting).hash == outcome.hash {
+                self.rechecked += 1;
+            } else {
+                self.diverged.push(seed);
+            }
+        }
+        if let Some(violation) = outcome.violation {
+            self.failures.push(Failure { seed, violation });
+        }
+    }
+
+    fn merge(&mut self, other: Sum) {
+        self.seeds += other.seeds;
+        self.rechecked += other.rechecked;
+        self.counts.add(&other.counts);
+        self.faults.add(&other.faults);
+        self.trace_hash.0 = self.trace_hash.0.wrapping_add(other.trace_hash.0);
+        self.failures.extend(other.failures);
+        self.diverged.extend(other.diverged);
+    }
+}
+
+fn seed_hash(seed: u64, hash: TraceHash) -> u64 {
+    let mut chained = hash;
+    chained.mix(seed);
+    chained.0
+}
+
+/// A panic in a run is a finding, which the report tells; the default message, with a backtrace if the environment asks
+/// for one, would drown it. Threads of the campaign are the only ones silenced.
+fn quiet_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let default = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !sequential::is_running() {
+                default(info);
+            }
+        }));
+    });
+}
+
+/// Processor seconds that this process has used, from /proc; 0 where there is none.
+fn cpu_seconds() -> f64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
+    // Fields 14 and 15, counted from 1; the second one, a name in brackets, may hold blanks. In ticks of 1/100 s on
+    // every Linux there is.
+    let ticks: Vec<f64> = match stat.rsplit_once(')') {
+        Some((_, rest)) => rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect(),
+        None => Vec::new(),
+    };
+    ticks.iter().sum::<f64>() / 100.0
+}
+
+/// The profile with this name.
+pub fn profile(name: &str) -> Option<Profile> {
+    Profile::ALL.iter().find(|(known, _)| *known == name).map(|(_, profile)| *profile)
+}

@@ -1,0 +1,97 @@
+//! A saved tape: text, so that its first line can tell its story and a diff can show what changed.
+//!
+//! ```text
+//! # seed 17: Lost (I2): tag 3: 2 of 40 acked points are gone …
+//! tidewall-tape 1
+//! profile: any
+//! plant: W6
+//! trace: nab/nyc_taxi.csv
+//! shape: 3 0 1 …
+//! ops: 4 4 9 …
+//! …
+//! ```
+
+use crate::choice::Tape;
+
+const MAGIC: &str = "tidewall-tape 1";
+
+/// A tape with what else a replay needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TapeFile {
+    /// What it shows, on one line.
+    pub story: String,
+    /// The persistence profile.
+    pub profile: String,
+    /// The planted bug.
+    pub plant: Option<String>,
+    /// Recorded data that it ran on.
+    pub trace: Vec<String>,
+    /// The decisions.
+    pub tape: Tape,
+}
+
+impl TapeFile {
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("# {}\n{MAGIC}\nprofile: {}\n", self.story.replace('\n', " "), self.profile);
+        if let Some(plant) = &self.plant {
+            text += &format!("plant: {plant}\n");
+        }
+        for trace in &self.trace {
+            text += &format!("trace: {trace}\n");
+        }
+        text + &self.tape.to_text()
+    }
+
+    /// Reads a file; `None` if it is not a saved tape at all.
+    pub fn parse(bytes: &[u8]) -> Option<Result<TapeFile, String>> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut lines = text.lines();
+        let mut file = TapeFile { profile: "any".into(), ..TapeFile::default() };
+        let mut line = lines.next()?;
+        if let Some(story) = line.strip_prefix("# ") {
+            file.story = story.into();
+            line = lines.next()?;
+        }
+        if line != MAGIC {
+            return None;
+        }
+        let mut streams = String::new();
+        for line in lines {
+            match line.split_once(": ") {
+                Some(("profile", profile)) => file.profile = profile.into(),
+                Some(("plant", plant)) => file.plant = Some(plant.into()),
+                Some(("trace", trace)) => file.trace.push(trace.into()),
+                _ => streams += &format!("{line}\n"),
+            }
+        }
+        Some(streams.parse().map(|tape| TapeFile { tape, ..file }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choice::{Chooser, Concern};
+
+    #[test]
+    fn a_saved_tape_comes_back() {
+        let mut chooser = Chooser::from_seed(3);
+        (1..40).for_each(|bound| drop(chooser.below(Concern::Crash, bound)));
+        let file = TapeFile {
+            story: "seed 3: a story".into(),
+            profile: "byte".into(),
+            plant: Some("W6".into()),
+            trace: vec!["a b.csv".into()],
+            tape: chooser.made().clone(),
+        };
+        assert_eq!(TapeFile::parse(file.to_text().as_bytes()), Some(Ok(file)));
+    }
+
+    #[test]
+    fn other_files_are_not_tapes() {
+        assert_eq!(TapeFile::parse(b"\xff\x00"), None);
+        assert_eq!(TapeFile::parse(b"ops: 1 2 3"), None);
+        assert!(TapeFile::parse(b"tidewall-tape 1\nops: one").unwrap().is_err());
+    }
+}

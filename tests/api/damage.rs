@@ -1,0 +1,308 @@
+//! Bytes that nobody wrote. Damage to durable bytes is reported with file and offset, never skipped in silence (I6), and
+//! an opening that refuses a store leaves every byte of it for the person who has to repair it.
+
+use crate::support::{Store, assert_holds, point, points, roomy, small};
+use std::fs;
+use tidewall::{Corruption, Engine, Error, Result, inspect};
+
+#[track_caller]
+fn corruption<T>(outcome: Result<T>) -> Corruption {
+    match outcome {
+        Err(Error::Corrupt(corruption)) => corruption,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+/// Opening must refuse the store, for damage in this file at this offset, and change nothing.
+#[track_caller]
+fn assert_refused(store: &Store, file: &str, offset: u64, expected: &str) {
+    let before = store.files();
+    for _ in 0..2 {
+        let found = corruption(store.try_open().map(|_: Engine| ()));
+        assert_eq!((found.file.as_str(), found.offset, found.expected.as_str()), (file, offset, expected));
+        assert!(store.files() == before, "the refused opening changed a file");
+    }
+    let inspection = inspect(&store.disk()).unwrap();
+    let named = |damage: &Corruption| (damage.file.as_str(), damage.offset) == (file, offset);
+    assert!(inspection.damage.iter().any(named), "inspect does not show it: {inspection}");
+    assert!(store.files() == before, "inspect changed a file");
+}
+
+/// Three tags in blocks of several chunks, points of all of them in the log only, and two segments of it in use.
+fn store_with_data() -> Store {
+    let store = Store::new(small());
+    let engine = store.open();
+    for n in 0..300 {
+        for tag in 1..=3 {
+            engine.write(point(tag, n)).unwrap();
+        }
+    }
+    engine.flush().unwrap();
+    for n in 300..340 {
+        for tag in 1..=3 {
+            engine.write(point(tag, n)).unwrap();
+        }
+        if n % 20 == 0 {
+            engine.sync().unwrap();
+        }
+    }
+    engine.sync().unwrap();
+    drop(engine);
+    assert!(store.names("chunk-").len() > 2);
+    store.inspect_sound();
+    store
+}
+
+#[test]
+fn the_store_that_these_tests_damage_is_sound() {
+    let store = store_with_data();
+    let engine = store.open();
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 340));
+    }
+}
+
+#[test]
+fn a_damaged_block_is_an_error_of_its_tag_alone_and_never_a_shorter_answer() {
+    let store = Store::new(roomy());
+    let engine = store.open();
+    for tag in 1..=3 {
+        engine.write_batch(&points(tag, 100)).unwrap();
+    }
+    engine.flush().unwrap();
+    let chunk = &store.inspect_sound().chunks[0];
+    assert_eq!(
+        (chunk.file.as_str(), chunk.blocks.len()),
+        ("chunk-00000000.tw", 9),
+        "blocks of 40, 40, 20 points"
+    );
+
+    // The second block of tag 2: its first byte, one of its header, one of each column, its last one.
+    let (block, _) = chunk.blocks[4];
+    assert_eq!((block.tag.get(), block.count, block.first_ts, block.last_ts), (2, 40, 40_000, 79_000));
+    for at in [0, 20, 79, 80, 400, 720, u64::from(block.len) - 1] {
+        store.flip(&chunk.file, block.offset + at);
+        let found = corruption(engine.query(2, ..));
+        assert_eq!((found.file.as_str(), found.offset), ("chunk-00000000.tw", block.offset), "byte {at}");
+        assert_eq!(found.expected, "an intact block");
+        corruption(engine.query(2, 79_000..));
+        // A range that needs no point of the damaged block is answered; so are the other tags.
+        assert_eq!(engine.query(2, ..40_000).unwrap(), points(2, 40));
+        assert_eq!(engine.query(2, 79_001..).unwrap(), points(2, 100)[80..]);
+        assert_holds(&engine, 1, &points(1, 100));
+        assert_holds(&engine, 3, &points(3, 100));
+
+        let inspection = inspect(&store.disk()).unwrap();
+        let damage: Vec<_> = inspection.damage.iter().map(|damage| (&*damage.file, damage.offset)).collect();
+        assert_eq!(damage, [("chunk-00000000.tw", block.offset)]);
+        store.flip(&chunk.file, block.offset + at);
+    }
+    assert_holds(&engine, 2, &points(2, 100));
+}
+
+#[test]
+fn an_intact_block_in_the_place_of_another_one_is_corrupt_too() {
+    let store = Store::new(roomy());
+    let engine = store.open();
+    for tag in [1, 2] {
+        engine.write_batch(&points(tag, 40)).unwrap();
+    }
+    engine.flush().unwrap();
+    let chunk = &store.inspect_sound().chunks[0];
+    let [(one, _), (two, _)] = chunk.blocks[..] else { panic!("two blocks") };
+    assert_eq!(one.len, two.len);
+    let mut bytes = fs::read(store.path(&chunk.file)).unwrap();
+    bytes.copy_within(one.offset as usize..(one.offset + u64::from(one.len)) as usize, two.offset as usize);
+    fs::write(store.path(&chunk.file), bytes).unwrap();
+    let found = corruption(engine.query(2, ..));
+    assert_eq!((found.file.as_str(), found.offset), ("chunk-00000000.tw", two.offset));
+    assert_eq!(found.expected, "the block that the manifest names, not another one");
+    assert_holds(&engine, 1, &points(1, 40));
+}
+
+#[test]
+fn a_chunk_that_the_manifest_names_must_be_there() {
+    let store = store_with_data();
+    let names = store.names("chunk-");
+    for name in &names {
+        let bytes = fs::read(store.path(name)).unwrap();
+        fs::remove_file(store.path(name)).unwrap();
+        assert_refused(&store, name, 0, "a chunk that the manifest names");
+
+        fs::write(store.path(name), &bytes[..700]).unwrap();
+        let needed = format!("blocks up to offset {}", block_end(&store, name));
+        assert_refused(&store, name, 700, &needed);
+
+        fs::write(store.path(name), &bytes).unwrap();
+        store.flip(name, 9);
+        assert_refused(&store, name, 0, "the header of this chunk");
+        store.flip(name, 9);
+    }
+    let engine = store.open();
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 340));
+    }
+}
+
+/// Behind the last block that the manifest names in a chunk.
+fn block_end(store: &Store, name: &str) -> u64 {
+    let inspection = inspect(&store.disk()).unwrap();
+    let chunk = inspection.chunks.iter().find(|chunk| chunk.file == name).unwrap();
+    chunk.blocks.iter().map(|(block, _)| block.offset + u64::from(block.len)).max().unwrap()
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_never_taken_for_a_new_store() {
+    let store = store_with_data();
+    let whole = fs::read(store.path("MANIFEST")).unwrap();
+    let garbage =
+        [b"".to_vec(), vec![0; 512], b"hello".to_vec(), whole[..511].to_vec(), whole[512..].to_vec()];
+    for bytes in garbage {
+        fs::write(store.path("MANIFEST"), &bytes).unwrap();
+        let expected = match bytes.starts_with(b"TWM1") && bytes.len() > 511 {
+            true => "a first record that holds a whole version",
+            false => "an intact first record",
+        };
+        assert_refused(&store, "MANIFEST", 0, expected);
+    }
+    fs::write(store.path("MANIFEST"), &whole).unwrap();
+    for at in [0, 4, 8, 12, 16, 24, 25, 40] {
+        store.flip("MANIFEST", at);
+        assert_refused(&store, "MANIFEST", 0, "an intact first record");
+        store.flip("MANIFEST", at);
+    }
+    let engine = store.open();
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 340));
+    }
+}
+
+#[test]
+fn a_damaged_edit_before_a_sound_one_is_corruption_and_not_a_torn_end() {
+    let store = Store::new(roomy());
+    let engine = store.open();
+    for n in 0..3 {
+        engine.write(point(1, n)).unwrap();
+        engine.flush().unwrap();
+    }
+    drop(engine);
+    // Records 1 to 4 lie in sectors 0 to 3; the last one may be torn, the others were synced before it was written.
+    assert_eq!(fs::read(store.path("MANIFEST")).unwrap().len(), 4 * 512);
+    for record in [1, 2] {
+        store.flip("MANIFEST", record * 512 + 30);
+        assert_refused(&store, "MANIFEST", record * 512, "an intact record before a later one");
+        store.flip("MANIFEST", record * 512 + 30);
+    }
+    assert_holds(&store.open(), 1, &points(1, 3));
+}
+
+#[test]
+fn data_without_a_manifest_is_refused() {
+    let with_chunks = store_with_data();
+    fs::remove_file(with_chunks.path("MANIFEST")).unwrap();
+    let before = with_chunks.files();
+    let found = corruption(with_chunks.try_open());
+    assert_eq!((found.file.as_str(), found.offset), ("MANIFEST", 0));
+    assert_eq!(found.expected, "a manifest, since chunk-00000000.tw is there");
+    assert!(with_chunks.files() == before);
+
+    let with_frames = Store::new(small());
+    let engine = with_frames.open();
+    engine.write_batch(&points(1, 5)).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    fs::remove_file(with_frames.path("MANIFEST")).unwrap();
+    let before = with_frames.files();
+    let found = corruption(with_frames.try_open());
+    assert_eq!((found.file.as_str(), found.offset), ("MANIFEST", 0));
+    assert_eq!(found.expected, "a manifest, since a frame in wal-000.log is there");
+    assert!(with_frames.files() == before);
+}
+
+#[test]
+fn a_hole_in_the_log_below_what_was_durable_is_corruption_and_not_a_tail() {
+    let store = store_with_data();
+    let inspection = store.inspect_sound();
+    let frames: Vec<_> = inspection
+        .segments
+        .iter()
+        .flat_map(|segment| segment.frames.iter().map(move |frame| (segment.file.clone(), *frame)))
+        .filter(|(_, frame)| frame.header.first_lsn >= inspection.version.as_ref().unwrap().checkpoint_lsn)
+        .collect();
+    assert_eq!(
+        frames.iter().map(|(_, frame)| frame.header.count).sum::<u32>(),
+        3 * 40,
+        "what is in the log only"
+    );
+
+    let (mut holes, mut tails) = (0, 0);
+    for (file, frame) in &frames {
+        let first_lsn = frame.header.first_lsn;
+        store.flip(file, frame.offset + 60);
+        if first_lsn < inspection.proven_lsn {
+            let expected = format!(
+                "a frame at LSN {first_lsn}, since everything below LSN {} was durable",
+                inspection.proven_lsn
+            );
+            let before = store.files();
+            let found = corruption(store.try_open());
+            assert_eq!(found.expected, expected);
+            assert!(store.files() == before);
+            holes += 1;
+        } else {
+            // Nothing in the store proves that this frame was ever synced.
+            assert_eq!(inspect(&store.disk()).unwrap().damage, []);
+            tails += 1;
+        }
+        store.flip(file, frame.offset + 60);
+    }
+    assert!(holes > 3 && tails > 0, "{holes} holes, {tails} tails");
+    let engine = store.open();
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 340));
+    }
+}
+
+#[test]
+fn a_lost_segment_below_what_was_durable_is_corruption() {
+    let store = store_with_data();
+    let inspection = store.inspect_sound();
+    let live = inspection.segments.iter().filter(|segment| segment.live_frames > 0);
+    let first = live.min_by_key(|segment| segment.generation).unwrap();
+    fs::remove_file(store.path(&first.file)).unwrap();
+    let before = store.files();
+    let found = corruption(store.try_open());
+    let checkpoint_lsn = inspection.version.unwrap().checkpoint_lsn;
+    assert!(found.expected.starts_with(&format!("a frame at LSN {checkpoint_lsn},")), "{found}");
+    assert!(store.files() == before);
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_reported_and_written_over() {
+    let store = Store::new(roomy());
+    let engine = store.open();
+    engine.write_batch(&points(1, 10)).unwrap();
+    engine.sync().unwrap();
+    engine.write_batch(&points(1, 20)[10..]).unwrap();
+    // Two frames behind what was synced, of which the first is torn: the second may not come back without it.
+    engine.write_batch(&points(2, 10)).unwrap();
+    engine.step().unwrap();
+    drop(engine);
+    let torn_at = store.inspect_sound().segments[0].frames[1].offset;
+    assert_eq!(torn_at, 512, "a synced sector is never written again");
+    store.flip("wal-000.log", torn_at + 50);
+    store.inspect_sound();
+
+    let engine = store.open();
+    let report = engine.recovery_report();
+    assert_eq!(report.torn_tail, Some(("wal-000.log".into(), 224)), "behind the last frame that counts");
+    assert_eq!((report.frames_replayed, report.points_replayed), (1, 10));
+    assert_holds(&engine, 1, &points(1, 10));
+    assert_eq!(engine.tags().unwrap(), [1]);
+    engine.write(point(1, 10)).unwrap();
+    engine.sync().unwrap();
+    let engine = store.reopen(engine);
+    assert_holds(&engine, 1, &points(1, 11));
+    assert_holds(&engine, 2, &[]);
+}

@@ -1,0 +1,253 @@
+//! What batching, group commit, the ring and its backpressure save and bound, read off `Stats` and counted at the disk.
+
+use crate::support::{Op, Store, assert_holds, point, points, roomy, small};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use tidewall::{Config, Engine, Error};
+
+#[test]
+fn there_are_a_hundred_times_fewer_log_appends_than_points() {
+    let config =
+        Config { segment_bytes: 8 << 20, chunk_bytes: 8 << 20, flush_delay_ms: None, ..Config::default() };
+    assert_eq!(config.batch_points, 100, "the default");
+    let store = Store::new(config);
+    let engine = store.open();
+    for n in 0..1000 {
+        for tag in 1..=10 {
+            engine.write(point(tag, n)).unwrap();
+        }
+    }
+    engine.sync().unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.appended_points, stats.frames), (10_000, 100));
+    assert_eq!(stats.log_syncs, 1);
+    // Written once, in one piece: frames of 48 + 100 * 17 bytes, aligned to 8, and the padding of one sector.
+    assert_eq!((stats.log_writes, stats.log_written_bytes), (1, (100_u64 * 1752).next_multiple_of(4096)));
+    let engine = store.reopen(engine);
+    assert_eq!(engine.recovery_report().frames_replayed, 100);
+    for tag in 1..=10 {
+        assert_holds(&engine, tag, &points(tag, 1000));
+    }
+}
+
+/// A gate that the first sync of a log segment stops at, once armed.
+#[derive(Default)]
+struct Gate {
+    armed: AtomicBool,
+    log_syncs: AtomicU64,
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    reached: bool,
+    open: bool,
+}
+
+impl Gate {
+    fn pass(&self) {
+        if self.log_syncs.fetch_add(1, Ordering::SeqCst) > 0 {
+            return;
+        }
+        let mut state = self.state.lock().unwrap();
+        state.reached = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| !state.open).unwrap());
+    }
+
+    fn wait_until_reached(&self) {
+        drop(self.changed.wait_while(self.state.lock().unwrap(), |state| !state.reached).unwrap());
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().open = true;
+        self.changed.notify_all();
+    }
+}
+
+const CALLERS: u32 = 8;
+
+/// `CALLERS` threads write a point each and call `sync`; the first sync that gets to the disk waits there until all
+/// other threads wait for it, and then fails or not. Returns what each thread heard, and how many syncs of log segments
+/// reached the disk.
+fn sync_together(store: &Store, fails: bool) -> (Engine, Vec<Result<(), Error>>, u64) {
+    let gate = Arc::new(Gate::default());
+    let at_disk = gate.clone();
+    let engine = store.open_hooked(move |op, file: &str| {
+        if !at_disk.armed.load(Ordering::SeqCst) || op != Op::Sync || !file.starts_with("wal-") {
+            return Ok(());
+        }
+        at_disk.pass();
+        if fails { Err(std::io::Error::other("injected")) } else { Ok(()) }
+    });
+    gate.armed.store(true, Ordering::SeqCst);
+    let caller = |tag| {
+        let engine = engine.clone();
+        move || {
+            engine.write(point(tag, 0)).unwrap();
+            engine.sync()
+        }
+    };
+    let heard = thread::scope(|scope| {
+        let mut threads = vec![scope.spawn(caller(1))];
+        gate.wait_until_reached();
+        threads.extend((2..=CALLERS).map(|tag| scope.spawn(caller(tag))));
+        while engine.stats().log_sync_waits < u64::from(CALLERS) - 1 {
+            thread::yield_now();
+        }
+        gate.open();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let log_syncs = gate.log_syncs.load(Ordering::SeqCst);
+    (engine, heard, log_syncs)
+}
+
+#[test]
+fn callers_of_sync_share_two_disk_syncs_however_many_they_are() {
+    let store = Store::new(roomy());
+    let (engine, heard, log_syncs) = sync_together(&store, false);
+    for outcome in heard {
+        outcome.unwrap();
+    }
+    // The one that was in flight when the others came cannot cover them; one more covers all seven.
+    assert_eq!((log_syncs, engine.stats().log_syncs), (2, 2));
+    assert_eq!(engine.stats().durable_lsn.0, u64::from(CALLERS));
+    let engine = store.reopen(engine);
+    for tag in 1..=CALLERS {
+        assert_holds(&engine, tag, &points(tag, 1));
+    }
+}
+
+#[test]
+fn every_waiter_hears_of_a_failed_sync_and_nobody_tries_another() {
+    let store = Store::new(roomy());
+    let (engine, heard, log_syncs) = sync_together(&store, true);
+    for outcome in heard {
+        match outcome {
+            Err(Error::ReadOnly { cause }) => assert_eq!(&*cause, "sync of wal-000.log: injected"),
+            other => panic!("I8: a waiter heard {other:?}"),
+        }
+    }
+    assert_eq!((log_syncs, engine.stats().log_syncs), (1, 1));
+    assert_eq!(engine.stats().durable_lsn.0, 0, "I1");
+    for tag in 1..=CALLERS {
+        assert_holds(&engine, tag, &points(tag, 1));
+    }
+}
+
+#[test]
+fn the_ring_is_used_round_and_round_without_growing() {
+    let store = Store::new(Config { segments_max: 2, ..small() });
+    let mut engine = store.open();
+    let mut rotations = 0;
+    let mut written = 0;
+    while rotations < 100 {
+        for _ in 0..500 {
+            engine.write(point(1 + written as u32 % 3, written / 3)).unwrap();
+            written += 1;
+        }
+        engine.sync().unwrap();
+        let stats = engine.stats();
+        assert_eq!((stats.segments, stats.grown_segments), (2, 0));
+        assert!(stats.checkpoint_lsn <= stats.durable_lsn && stats.durable_lsn <= stats.appended_lsn, "I7");
+        if written % 4_000 == 0 {
+            rotations += stats.rotations;
+            engine = store.reopen(engine);
+        }
+    }
+    let per_tag = |tag| (written + 3 - tag) / 3;
+    for tag in 1..=3 {
+        assert_holds(&engine, tag as u32, &points(tag as u32, per_tag(tag)));
+    }
+    engine.close().unwrap();
+    assert_eq!(store.names("wal-"), ["wal-000.log", "wal-001.log"]);
+    let engine = store.open();
+    for tag in 1..=3 {
+        assert_holds(&engine, tag as u32, &points(tag as u32, per_tag(tag)));
+    }
+}
+
+#[test]
+fn when_all_segments_are_busy_writers_wait_for_a_flush_and_do_not_fail() {
+    // Nothing is ever sealed by its size here, so that only the full ring makes anybody flush.
+    let store = Store::new(Config { block_points: 300, sealed_max: 1000, ..small() });
+    let engine = store.open();
+    let mut n = 0;
+    while engine.stats().backpressure_waits == 0 {
+        for tag in 1..=3 {
+            engine.write(point(tag, n)).unwrap();
+        }
+        n += 1;
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.segments, stats.grown_segments), (4, 2), "the ring grows to its maximum first");
+    assert_eq!(store.names("wal-").len(), 4);
+    assert!(stats.flushes > 0 && stats.blocks_written > 0);
+    assert!(stats.busy_segments < 4, "one was freed");
+
+    while n < 2_000 {
+        for tag in 1..=3 {
+            engine.write(point(tag, n)).unwrap();
+        }
+        n += 1;
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.segments, stats.grown_segments), (4, 2), "and not beyond it");
+    assert!(stats.backpressure_waits > 1 && stats.rotations > 20);
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 2_000));
+    }
+    engine.sync().unwrap();
+    let engine = store.reopen(engine);
+    assert_eq!(engine.stats().segments, 4, "what the ring grew to, it keeps");
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 2_000));
+    }
+}
+
+#[test]
+fn sealed_buffers_that_wait_for_a_flush_are_bounded() {
+    let store = Store::new(Config { sealed_max: 3, ..roomy() });
+    let engine = store.open();
+    let mut most = 0;
+    for n in 0..1_000 {
+        engine.write(point(1, n)).unwrap();
+        most = most.max(engine.stats().sealed_buffers);
+    }
+    assert!(most < 3, "the writer who seals the third flushes: {most}");
+    let stats = engine.stats();
+    assert_eq!((stats.blocks_written, stats.sealed_buffers), (24, 1), "1,000 points are 25 buffers of 40");
+    assert_holds(&engine, 1, &points(1, 1_000));
+}
+
+#[test]
+fn one_worker_and_four_write_the_same_blocks() {
+    let run = |flush_workers| {
+        let store = Store::new(Config { flush_workers, ..small() });
+        let engine = store.open();
+        for round in 0..20 {
+            for tag in 1..=9 {
+                let from = 17 * round;
+                engine.write_batch(&points(tag, from + 17)[from..]).unwrap();
+            }
+            if round % 3 == 2 {
+                engine.flush().unwrap();
+            }
+        }
+        engine.close().unwrap();
+        let engine = store.open();
+        for tag in 1..=9 {
+            assert_holds(&engine, tag, &points(tag, 340));
+        }
+        drop(engine);
+        store.files()
+    };
+    let (alone, four) = (run(1), run(4));
+    assert!(alone.keys().eq(four.keys()));
+    assert!(alone.keys().filter(|name| name.starts_with("chunk-")).count() > 3);
+    for (name, bytes) in &alone {
+        assert!(four[name] == *bytes, "{name} differs");
+    }
+}

@@ -1,0 +1,256 @@
+//! A store in a directory of its own, points that can be told apart, and a disk with a hook before every call.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
+use tidewall::{Config, Engine, Inspection, Point, Result, inspect};
+
+/// Everything small, so that a few hundred points fill batches, blocks, segments, chunks and the manifest; and no
+/// thread of the engine's own, so that a test does the same each time.
+pub fn small() -> Config {
+    Config {
+        batch_points: 10,
+        block_points: 40,
+        sealed_max: 8,
+        shards: 4,
+        segment_bytes: 4096,
+        segments: 2,
+        segments_max: 4,
+        staging_bytes: 1024,
+        sector_bytes: 512,
+        chunk_bytes: 8192,
+        manifest_bytes: 4096,
+        flush_workers: 2,
+        flush_delay_ms: None,
+        ..Config::default()
+    }
+}
+
+/// A log that never gets full, so that nothing is flushed before the test says so.
+pub fn roomy() -> Config {
+    Config { segment_bytes: 1 << 20, chunk_bytes: 1 << 20, sealed_max: 1 << 20, ..small() }
+}
+
+/// The `n`th point of a tag: a time, a value and a quality that no other point has all of.
+pub fn point(tag: u32, n: usize) -> Point {
+    let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(tag) << 17;
+    Point { tag, ts_us: 1_000 * n as i64, value: (mixed >> 11) as f64 / 1024.0, quality: mixed as u8 }
+}
+
+/// The points `0 .. count` of a tag, in order of time.
+pub fn points(tag: u32, count: usize) -> Vec<Point> {
+    (0..count).map(|n| point(tag, n)).collect()
+}
+
+/// A directory, and the configuration that its store is opened with.
+pub struct Store {
+    dir: TempDir,
+    pub config: Config,
+}
+
+impl Store {
+    pub fn new(config: Config) -> Store {
+        Store { dir: tempfile::tempdir().expect("a temporary directory"), config }
+    }
+
+    pub fn disk(&self) -> RealDisk {
+        RealDisk::new(self.dir.path()).expect("the directory is there")
+    }
+
+    pub fn try_open(&self) -> Result<Engine> {
+        Engine::open(Arc::new(self.disk()), self.config.clone())
+    }
+
+    pub fn open(&self) -> Engine {
+        self.try_open().expect("a sound store opens")
+    }
+
+    /// Opens the store on a disk that asks `hook` first.
+    pub fn try_open_hooked(&self, hook: impl Hook) -> Result<Engine> {
+        let disk = Hooked { inner: Arc::new(self.disk()), hook: Arc::new(hook) };
+        Engine::open(Arc::new(disk), self.config.clone())
+    }
+
+    pub fn open_hooked(&self, hook: impl Hook) -> Engine {
+        self.try_open_hooked(hook).expect("a sound store opens")
+    }
+
+    /// Drops the engine - to the store that is as if its process had been killed - and opens the store again.
+    pub fn reopen(&self, engine: Engine) -> Engine {
+        drop(engine);
+        self.open()
+    }
+
+    /// What the directory holds; it must be sound.
+    pub fn inspect_sound(&self) -> Inspection {
+        let inspection = inspect(&self.disk()).expect("the directory can be read");
+        assert_eq!(inspection.damage, [], "{inspection}");
+        assert_eq!(inspection.unknown_files, [] as [&str; 0]);
+        inspection
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    /// Every file and its bytes.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let names = self.disk().list().expect("the directory can be listed");
+        names.into_iter().map(|name| (name.clone(), fs::read(self.path(&name)).expect("readable"))).collect()
+    }
+
+    /// The names of the files that begin with `prefix`.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.files().into_keys().filter(|name| name.starts_with(prefix)).collect()
+    }
+
+    /// Changes one bit of a file.
+    pub fn flip(&self, file: &str, offset: u64) {
+        let mut bytes = fs::read(self.path(file)).expect("readable");
+        bytes[offset as usize] ^= 0x10;
+        fs::write(self.path(file), bytes).expect("writable");
+    }
+}
+
+/// Asserts that a query of all times answers exactly these points.
+#[track_caller]
+pub fn assert_holds(engine: &Engine, tag: u32, expected: &[Point]) {
+    let found = engine.query(tag, ..).expect("the tag can be read");
+    assert_eq!(found.len(), expected.len(), "number of points of tag {tag}");
+    let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
+    assert_eq!(differs, None, "the first point of tag {tag} that is not as it was written");
+}
+
+/// A call to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Open(OpenMode),
+    List,
+    Rename,
+    Remove,
+    SyncDir,
+    Read,
+    Write,
+    Sync,
+    SetLen,
+}
+
+/// Is asked before each call, with the name of the file (the new one of a rename, none for the directory); an error
+/// is what the call then answers.
+pub trait Hook: Fn(Op, &str) -> io::Result<()> + Send + Sync + 'static {}
+impl<F: Fn(Op, &str) -> io::Result<()> + Send + Sync + 'static> Hook for F {}
+
+/// The real directory behind a hook.
+struct Hooked {
+    inner: Arc<RealDisk>,
+    hook: Arc<dyn Hook>,
+}
+
+struct HookedFile {
+    name: String,
+    inner: Arc<dyn DiskFile>,
+    hook: Arc<dyn Hook>,
+}
+
+impl Disk for Hooked {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        (self.hook)(Op::Open(mode), name)?;
+        let inner = self.inner.open(name, mode)?;
+        Ok(Arc::new(HookedFile { name: name.into(), inner, hook: self.hook.clone() }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        (self.hook)(Op::List, "")?;
+        self.inner.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (self.hook)(Op::Rename, to)?;
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (self.hook)(Op::Remove, name)?;
+        self.inner.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        (self.hook)(Op::SyncDir, "")?;
+        self.inner.sync_dir()
+    }
+}
+
+impl DiskFile for HookedFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (self.hook)(Op::Read, &self.name)?;
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        if let Err(error) = (self.hook)(Op::Write, &self.name) {
+            // "After an error any part may have been written": half of it has.
+            self.inner.write_at(offset, &buf[..buf.len() / 2])?;
+            return Err(error);
+        }
+        self.inner.write_at(offset, buf)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (self.hook)(Op::Sync, &self.name)?;
+        self.inner.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        (self.hook)(Op::SetLen, &self.name)?;
+        self.inner.set_len(len)
+    }
+}
+
+/// A fault that a test switches on and off: while it is on, every call of one kind on files whose names begin with a
+/// prefix fails.
+#[derive(Default)]
+pub struct Fault {
+    armed: Mutex<Option<(Op, &'static str)>>,
+    fired: AtomicU64,
+}
+
+impl Fault {
+    pub fn new() -> Arc<Fault> {
+        Arc::default()
+    }
+
+    pub fn arm(&self, op: Op, prefix: &'static str) {
+        *self.armed.lock().unwrap() = Some((op, prefix));
+    }
+
+    pub fn disarm(&self) {
+        *self.armed.lock().unwrap() = None;
+    }
+
+    /// How often it has fired since it was made.
+    pub fn fired(&self) -> u64 {
+        self.fired.load(Ordering::SeqCst)
+    }
+
+    /// The hook for [`Store::open_hooked`].
+    pub fn hook(self: &Arc<Fault>) -> impl Hook {
+        let fault = self.clone();
+        move |op, name: &str| match *fault.armed.lock().unwrap() {
+            Some((failing, prefix)) if op == failing && name.starts_with(prefix) => {
+                fault.fired.fetch_add(1, Ordering::SeqCst);
+                let kind = if op == Op::Write { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+                Err(io::Error::new(kind, "injected"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
