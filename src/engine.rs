@@ -327,8 +327,10 @@ impl Core {
         let checkpoint_lsn = plan::checkpoint(appended_lsn, self.buffers.first_unflushed(&sealed));
         let durable_lsn = self.log.watermarks().durable;
         let edit = Edit { blocks, watermarks: Some((checkpoint_lsn, durable_lsn)), ..Edit::default() };
-        if edit.blocks.is_empty() && checkpoint_lsn <= self.store.version(|version| version.checkpoint_lsn) {
-            return Ok(0);
+        let published_lsn = self.store.version(|version| version.checkpoint_lsn);
+        if edit.blocks.is_empty() && checkpoint_lsn <= published_lsn {
+            // Nothing to say; but a segment may have been filled since the last edit with points that it covers.
+            return Ok(self.log.retire(published_lsn));
         }
         if plant::on(Bug::F6) {
             flusher.manifest.append(&edit).and_then(|()| flusher.manifest.sync())?;

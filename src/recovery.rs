@@ -6,12 +6,16 @@
 //!  3 burn     a new manifest: the same version, and an epoch that no frame has ever carried
 //!  4 replay   frames → buffers, but for the points that blocks hold already (I5)
 //!  5 rewrite  the tail that nothing proves durable goes into the new epoch, synced
-//!  6 switch   one edit makes the new epoch part of the log and cuts the old tail off
+//!  6 switch   one more manifest makes the new epoch part of the log and cuts the old tail off
 //! ```
 //!
 //! Until step 3 nothing is written. A crash in 3 leaves the old manifest or the new, which say the same; a crash in 4
 //! or 5 leaves frames of an epoch that is no part of the log, and is never used again; step 6 is atomic. So any number
 //! of crashes in here end in the same state (I10).
+//!
+//! Steps 3 and 6 write a whole manifest rather than append to the old one: what was read from that, too, may be in a
+//! page cache only; and the end of a log is where damage cannot be told from a torn tail, but the first record of a
+//! manifest is never torn.
 //!
 //! Why rewrite the tail: a frame that can be read is not therefore on the disk. After a killed process it may be in
 //! the page cache only, and after a failed sync in a page that is marked clean and will never be written. A point that
@@ -144,14 +148,13 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     // 6 switch
     if has_tail {
         wal.commit(end)?;
-        let edit = Edit {
+        wal.leave_spare()?;
+        version.apply(&Edit {
             spans: vec![span(version.epoch)],
             watermarks: Some((version.checkpoint_lsn, end)),
             ..Edit::default()
-        };
-        manifest.append(&edit)?;
-        manifest.sync()?;
-        version.apply(&edit);
+        });
+        manifest = ManifestWriter::replace(disk, health, config, &version, next_number + 1)?;
     }
 
     report.orphans_removed = remove_orphans(&**disk, &names, &version);

@@ -160,6 +160,16 @@ impl Log {
         self.append_in(&mut self.lock(), tag, entries, true)
     }
 
+    /// Recovery has written the tail. If that took the spare segment no point may be added to it: the next recovery
+    /// would have no place for a tail there. The next append waits for a flush.
+    pub(crate) fn leave_spare(&self) -> Result<()> {
+        let mut state = self.lock();
+        match state.active {
+            Some(slot) if state.ring.is_over_full() => self.close_active(&mut state, slot),
+            _ => Ok(()),
+        }
+    }
+
     fn append_in(
         &self,
         state: &mut Guard<'_, State>,

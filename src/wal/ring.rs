@@ -38,25 +38,26 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
+    /// A ring with these segments. Were more than `max` left in use, under another configuration, so many may be.
     pub(crate) fn new(slots: Vec<Slot>, max: usize) -> Ring {
-        Ring { slots, max, turn: 0 }
+        let mut ring = Ring { slots, max, turn: 0 };
+        ring.max = max.max(ring.in_use());
+        ring
     }
 
-    /// `spare` allows one segment more than the maximum: recovery needs a place for the tail even when a crash
-    /// found every segment busy.
+    /// At most `max` segments are in use at a time. `spare` allows one more: recovery needs a place for the tail even
+    /// when a crash found every segment busy.
     pub(crate) fn next(&self, spare: bool) -> Next {
         let count = self.slots.len();
         let in_turn = (0..count).map(|step| (self.turn + step) % count);
-        if let Some(slot) = in_turn.clone().find(|slot| self.slots[*slot] == Slot::Free) {
-            return Next::Reuse(slot);
+        if self.in_use() >= self.max + usize::from(spare) {
+            // The planted bug takes the oldest one, as if what it holds were in blocks.
+            return if plant::on(Bug::W15) { Next::Reuse(self.turn) } else { Next::Full };
         }
-        if count < self.max + usize::from(spare) {
-            return Next::Grow(count);
+        match in_turn.into_iter().find(|slot| self.slots[*slot] == Slot::Free) {
+            Some(slot) => Next::Reuse(slot),
+            None => Next::Grow(count),
         }
-        if plant::on(Bug::W15) {
-            return in_turn.clone().next().map_or(Next::Full, Next::Reuse);
-        }
-        Next::Full
     }
 
     /// Marks the segment that [`next`](Ring::next) named as the one being written.
@@ -91,6 +92,15 @@ impl Ring {
     pub(crate) fn oldest_busy(&self) -> Option<Lsn> {
         let busy = |slot: &Slot| if let Slot::Busy { end_lsn } = slot { Some(*end_lsn) } else { None };
         self.slots.iter().filter_map(busy).min()
+    }
+
+    fn in_use(&self) -> usize {
+        self.slots.iter().filter(|slot| **slot != Slot::Free).count()
+    }
+
+    /// More segments are in use than appends may take: recovery has taken its spare.
+    pub(crate) fn is_over_full(&self) -> bool {
+        self.in_use() > self.max
     }
 
     pub(crate) fn busy(&self) -> usize {

@@ -154,7 +154,8 @@ fn the_ring_is_used_round_and_round_without_growing() {
         assert!(stats.checkpoint_lsn <= stats.durable_lsn && stats.durable_lsn <= stats.appended_lsn, "I7");
         if written % 4_000 == 0 {
             rotations += stats.rotations;
-            engine = store.reopen(engine);
+            engine.close().unwrap();
+            engine = store.open();
         }
     }
     let per_tag = |tag| (written + 3 - tag) / 3;

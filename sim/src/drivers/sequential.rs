@@ -448,6 +448,8 @@ impl<'a> Run<'a> {
         let closed = std::mem::take(&mut self.closed);
         let (engine, disk) = self.open(self.disk.clone())?;
         self.disk = disk;
+        // What was snapped while recovery was at work is judged by what was promised before.
+        self.judge_snapshots()?;
         let report = engine.recovery_report().clone();
         if report.created && self.exists {
             return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
