@@ -105,7 +105,7 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
     let segments = survey::read_segments(disk, &names, sector_bytes)?;
     let log = survey::order_log(segments, &known, known.checkpoint_lsn);
     if version.is_some() {
-        damage.extend(log.corruption());
+        damage.extend(log.corruption(&known));
     }
     let chunks = inspect_chunks(disk, &names, &known, &mut damage)?;
     let ours = |name: &&String| {

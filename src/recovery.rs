@@ -112,7 +112,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     check_chunks(&**disk, &version)?;
 
     // 2 judge
-    if let Some(corruption) = log.corruption() {
+    if let Some(corruption) = log.corruption(&version) {
         return Err(Error::Corrupt(corruption));
     }
     describe(&mut report, &version, &log);

@@ -70,16 +70,19 @@ impl Log {
     }
 
     /// A hole below what was durable (I6).
-    pub(crate) fn corruption(&self) -> Option<Corruption> {
-        if self.chain.end_lsn >= self.proven {
-            return None;
+    pub(crate) fn corruption(&self, version: &Version) -> Option<Corruption> {
+        let end_lsn = self.chain.end_lsn;
+        if end_lsn < self.proven {
+            let (file, offset) = self.end();
+            let expected =
+                format!("a frame at LSN {end_lsn}, since everything below LSN {} was durable", self.proven);
+            return Some(Corruption { file, offset, expected });
         }
-        let (file, offset) = self.end();
-        let expected = format!(
-            "a frame at LSN {}, since everything below LSN {} was durable",
-            self.chain.end_lsn, self.proven
-        );
-        Some(Corruption { file, offset, expected })
+        self.segments.iter().find_map(|segment| {
+            let missing = scan::cut_off(&segment.scan, &version.spans, end_lsn, self.proven)?;
+            let expected = format!("an intact frame before the one at LSN {}", missing.first_lsn);
+            Some(Corruption { file: segment_name(segment.slot), offset: segment.scan.end_offset, expected })
+        })
     }
 }
 

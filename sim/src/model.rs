@@ -150,9 +150,7 @@ impl Model {
             found.binary_search_by_key(&ts_us, |point| point.ts_us).ok().map(|at| cell(&found[at]))
         };
         // The number of times at which the state differs from what was found, as the maybes are applied one by one.
-        let common = found.iter().filter(|point| model.acked.get(&point.ts_us) == Some(&cell(point))).count();
-        let both = found.iter().filter(|point| model.acked.contains_key(&point.ts_us)).count();
-        let mut differences = found.len() + model.acked.len() - both - common;
+        let mut differences = differences(found, &model.acked);
         let mut overlay: BTreeMap<i64, Cell> = BTreeMap::new();
         let mut survived = (differences == 0).then_some(0);
         for (index, (ts_us, cell)) in model.maybe.iter().enumerate() {
@@ -206,13 +204,31 @@ impl Model {
     /// The store was opened again and shows this of a tag; it is all durable now.
     pub fn recovered(&mut self, tag: u32, survived: usize) {
         let model = &mut self.tags[tag as usize - 1];
+        let all = survived == model.maybe.len();
         model.acked.extend(model.maybe.drain(..survived));
-        model.maybe.clear();
-        model.now.clone_from(&model.acked);
+        if !all {
+            model.maybe.clear();
+            model.now.clone_from(&model.acked);
+        }
         if std::mem::replace(&mut model.listed, false) {
             self.unacked.retain(|listed| *listed != tag);
         }
     }
+}
+
+/// At how many times two states, both in order of time, differ.
+fn differences(found: &[Point], state: &BTreeMap<i64, Cell>) -> usize {
+    let mut rest = found.iter().peekable();
+    let mut same = 0;
+    let mut both = 0;
+    for (ts_us, wanted) in state {
+        while rest.next_if(|point| point.ts_us < *ts_us).is_some() {}
+        if let Some(point) = rest.next_if(|point| point.ts_us == *ts_us) {
+            both += 1;
+            same += usize::from(cell(point) == *wanted);
+        }
+    }
+    found.len() + state.len() - both - same
 }
 
 #[cfg(test)]

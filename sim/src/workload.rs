@@ -87,19 +87,19 @@ impl Shape {
     /// Draws a shape.
     pub fn draw(chooser: &mut Chooser) -> Shape {
         let shape = Concern::Shape;
-        let tags = match chooser.below(shape, 4) {
-            0 => 1,
-            1 => chooser.between(shape, 2, 4),
-            2 => chooser.between(shape, 5, 16),
+        let tags = match chooser.below(shape, 8) {
+            0 | 1 => 1,
+            2..=4 => chooser.between(shape, 2, 4),
+            5 | 6 => chooser.between(shape, 5, 16),
             _ => chooser.between(shape, 17, 64),
         };
         let batch_points = chooser.pick(shape, &[4, 1, 2, 7, 10, 25, 100]);
-        let block_points = chooser.pick(shape, &[16, 1, 5, 40, 100]).max(1);
+        let block_points = if chooser.chance(shape, 12) { 1 } else { chooser.pick(shape, &[24, 9, 40, 100]) };
         // The least that holds one full batch, or a little more.
         let frame_bytes = 64 + batch_points as u64 * 17;
-        let sectors = frame_bytes.div_ceil(512) + chooser.pick(shape, &[1u64, 0, 2, 4]);
+        let sectors = frame_bytes.div_ceil(512) + chooser.pick(shape, &[4u64, 1, 8]);
         let block_bytes = 96 + block_points as u64 * 17;
-        let chunk_sectors = 1 + block_bytes.div_ceil(512) + chooser.pick(shape, &[2u64, 0, 4, 12]);
+        let chunk_sectors = 1 + block_bytes.div_ceil(512) + chooser.pick(shape, &[10u64, 3, 24]);
         let segments = chooser.pick(shape, &[3, 2, 4]);
         let mut weights = USUAL;
         for weight in &mut weights[2..] {
@@ -130,13 +130,13 @@ impl Shape {
             tags,
             ops: chooser.between(shape, 160, 240),
             weights,
-            batch_max: chooser.pick(shape, &[8, 3, 20, 60]),
+            batch_max: chooser.pick(shape, &[8, 3, 16, 40]),
             out_of_order: chooser.pick(shape, &[32, 0, 128]),
             equal: chooser.pick(shape, &[16, 0, 128]),
             special: chooser.pick(shape, &[8, 0, 64]),
             extreme: chooser.pick(shape, &[2, 0, 16]),
             mixed: chooser.pick(shape, &[128, 0, 255]),
-            snapshot_every: chooser.pick(shape, &[24, 8, 60]),
+            snapshot_every: chooser.pick(shape, &[160, 80, 240]),
         }
     }
 

@@ -81,19 +81,20 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the bytes are not the block that the manifest names, `Io` when they cannot be read.
     pub(crate) fn read(&self, named: &BlockRef) -> Result<Vec<Entry>> {
-        let name = chunk::name(named.chunk);
-        let file = self.file(named.chunk, &name)?;
+        let name = || chunk::name(named.chunk);
+        let file = self.file(named.chunk)?;
         let mut bytes = vec![0; named.len as usize];
-        file.read_at(named.offset, &mut bytes).map_err(|error| Error::io("read", &name, error))?;
-        block::decode(&bytes, named).map_err(|expected| Error::corrupt(&name, named.offset, expected))
+        file.read_at(named.offset, &mut bytes).map_err(|error| Error::io("read", &name(), error))?;
+        block::decode(&bytes, named).map_err(|expected| Error::corrupt(&name(), named.offset, expected))
     }
 
-    fn file(&self, chunk: u64, name: &str) -> Result<Arc<dyn DiskFile>> {
+    fn file(&self, chunk: u64) -> Result<Arc<dyn DiskFile>> {
         if let Some(file) = self.state.lock().open.get(&chunk) {
             return Ok(file.clone());
         }
         // Opened without the lock: another reader may do the same, and one of the two handles is dropped.
-        let file = self.disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))?;
+        let name = chunk::name(chunk);
+        let file = self.disk.open(&name, OpenMode::Read).map_err(|error| Error::io("open", &name, error))?;
         let mut state = self.state.lock();
         if state.open.len() >= OPEN_CHUNKS_MAX {
             state.open.clear();

@@ -11,7 +11,8 @@
 //!
 //! Whether that end is a torn tail or corruption cannot be read off the bytes there. It is decided by what
 //! everything else proves: each intact frame, wherever it lies, and the manifest, say which LSNs were durable.
-//! An end below that is corruption; any other end is the tail of what was never synced (I6).
+//! An end below that is corruption, and so is a frame that was cut off although all before it was durable; any other
+//! end is the tail of what was never synced (I6).
 
 use super::frame::{self, FrameHeader, NoFrame};
 use crate::codec::round_up;
@@ -49,7 +50,9 @@ pub struct SegmentScan {
     pub end_offset: u64,
     /// What is there.
     pub end: End,
-    /// The highest watermark that any intact frame of the segment carries, those behind the end included.
+    /// Intact frames behind the end: of an earlier use, or cut off by what is damaged.
+    pub strays: Vec<FrameHeader>,
+    /// The highest watermark that any intact frame of the segment carries, strays included.
     pub proven: Lsn,
 }
 
@@ -68,7 +71,14 @@ impl SegmentScan {
 /// Reads the frames of a segment. `sector_bytes` is where padding ends.
 pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
     let mut scan =
-        SegmentScan { generation: None, frames: Vec::new(), end_offset: 0, end: End::Blank, proven: Lsn(0) };
+        SegmentScan {
+        generation: None,
+        frames: Vec::new(),
+        end_offset: 0,
+        end: End::Blank,
+        strays: Vec::new(),
+        proven: Lsn(0),
+    };
     let mut offset = 0u64;
     loop {
         let rest = bytes.get(offset as usize..).unwrap_or_default();
@@ -100,25 +110,26 @@ pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
             }
         }
     }
-    scan.proven = scan.proven.max(watermark_behind(bytes, offset as usize));
+    scan.strays = frames_behind(bytes, offset as usize);
+    scan.proven = scan.strays.iter().map(|header| header.durable_lsn).fold(scan.proven, Lsn::max);
     scan
 }
 
-/// The highest watermark of the intact frames that lie anywhere at or behind `offset`.
-fn watermark_behind(bytes: &[u8], offset: usize) -> Lsn {
-    let mut proven = Lsn(0);
+/// The intact frames that lie anywhere at or behind `offset`.
+fn frames_behind(bytes: &[u8], offset: usize) -> Vec<FrameHeader> {
+    let mut found = Vec::new();
     let mut at = offset.next_multiple_of(frame::ALIGN);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         if rest.starts_with(&frame::MAGIC)
             && let Ok(frame) = frame::decode(rest)
         {
-            proven = proven.max(frame.header.durable_lsn);
+            found.push(frame.header);
             at += frame.len;
         } else {
             at += frame::ALIGN;
         }
     }
-    proven
+    found
 }
 
 /// A segment's part in the log: its frames `frames` are to be read, no point at or behind `end_lsn`.
@@ -141,6 +152,17 @@ pub struct Chain {
     pub end_lsn: Lsn,
     /// Segments whose frames are not part of the log: free, or of an epoch that never became part of it.
     pub stale: Vec<usize>,
+}
+
+/// An intact frame that damage has cut off from the log: everything before it was durable, so the frame before it
+/// must be readable, and the log should have reached it. `None` if the log lacks no such frame.
+pub fn cut_off(segment: &SegmentScan, spans: &[Span], chain_end: Lsn, proven: Lsn) -> Option<FrameHeader> {
+    let in_span = |header: &FrameHeader| {
+        let next = spans.iter().position(|span| span.epoch == header.generation.epoch).map(|index| index + 1);
+        next.is_some_and(|next| spans.get(next).is_none_or(|next| header.first_lsn < next.first_lsn))
+    };
+    let missing = |header: &&FrameHeader| header.end_lsn() > chain_end && header.first_lsn <= proven && in_span(header);
+    segment.strays.iter().find(missing).copied()
 }
 
 /// Puts segments in order, from `from` on. `spans` are those of the manifest, oldest first.
@@ -223,6 +245,22 @@ mod tests {
         bytes[hole + 60] ^= 1;
         let scan = segment(&bytes, SECTOR);
         assert_eq!((scan.end_lsn(), scan.end, scan.proven), (Lsn(5), End::Torn, Lsn(10)));
+    }
+
+    #[test]
+    fn a_frame_cut_off_by_damage_in_what_was_durable_is_missed() {
+        // The first frame is checkpointed and no longer needed, but the one behind it is, and nothing later proves it.
+        let mut bytes = Vec::new();
+        put(&mut bytes, (1, 0), 0, 5, 0);
+        put(&mut bytes, (1, 0), 5, 5, 0);
+        bytes[60] ^= 1;
+        let spans = [Span { epoch: 1, first_lsn: Lsn(0) }];
+        let scan = segment(&bytes, SECTOR);
+        assert_eq!(scan.generation, None);
+        let missing = cut_off(&scan, &spans, Lsn(5), Lsn(5)).unwrap();
+        assert_eq!(missing.first_lsn, Lsn(5));
+        assert_eq!(cut_off(&scan, &spans, Lsn(0), Lsn(0)), None, "torn: the first frame was never synced");
+        assert_eq!(cut_off(&scan, &[], Lsn(5), Lsn(5)), None, "an epoch that is no part of the log");
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn a_point_that_a_block_holds_is_not_replayed_a_second_time() {
 
 #[test]
 fn with_immediate_durability_every_write_is_durable_on_return() {
-    let store = Store::new(Config { durability: Durability::Immediate, ..roomy() });
+    let store = Store::new(Config { durability: Durability::Immediate, ..small() });
     let mut engine = store.open();
     for n in 0..30 {
         engine.write(point(1, n)).unwrap();

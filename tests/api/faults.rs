@@ -321,3 +321,18 @@ fn an_opening_that_fails_half_way_can_be_tried_again() {
     let engine: Engine = store.open();
     assert_holds(&engine, 1, &points(1, 138));
 }
+
+#[test]
+#[ignore = "engine: complete_ring insists on the leftover of a segment that could not be made"]
+fn a_segment_that_could_not_be_made_does_not_keep_the_store_from_opening() {
+    let store = Store::new(small());
+    let fault = Fault::new();
+    let engine = store.open_hooked(fault.hook());
+    fault.arm(Op::SetLen, "wal-");
+    engine.write_batch(&points(1, 2_000)).unwrap();
+    engine.close().unwrap();
+    assert!(fault.fired() > 0);
+    // Still no space for a third segment; but this store was well with two.
+    let engine = store.open_hooked(fault.hook());
+    assert_holds(&engine, 1, &points(1, 2_000));
+}

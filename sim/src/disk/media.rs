@@ -12,25 +12,12 @@ use std::sync::Arc;
 /// Bytes that the disk writes as one.
 pub const SECTOR: usize = 512;
 
-/// The versions of one sector since it was last durable.
-#[derive(Clone, Debug)]
-pub(super) struct Versions {
-    /// The durable content, then the content after each write.
-    pub(super) bytes: Vec<u8>,
-    /// The writes, one for each version but the first.
-    pub(super) writes: Vec<u64>,
-    /// A failed sync marked the page clean: no sync will write it, unless it is written to again.
-    pub(super) abandoned: bool,
-}
-
-impl Versions {
-    pub(super) fn get(&self, version: usize) -> &[u8] {
-        &self.bytes[version * SECTOR..(version + 1) * SECTOR]
-    }
-
-    pub(super) fn last(&self) -> usize {
-        self.writes.len()
-    }
+/// One content of a sector, in the order in which they came about.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    sector: u32,
+    /// The write that made it; 0 for the durable content.
+    write: u64,
 }
 
 /// One file.
@@ -38,11 +25,35 @@ impl Versions {
 pub struct File {
     /// What reads see.
     bytes: Vec<u8>,
-    /// Sectors with versions that are not durable.
-    pub(super) dirty: BTreeMap<usize, Versions>,
+    /// The contents of dirty sectors, durable ones included: the bytes of `versions[n]` are the `n`-th `SECTOR` of
+    /// `contents`. Two vectors that a sync empties, because most sectors live for a few calls only.
+    versions: Vec<Version>,
+    contents: Vec<u8>,
+    dirty: Vec<u32>,
+    /// Dirty sectors that a failed sync marked clean: no sync will write them, unless they are written to again.
+    abandoned: Vec<u32>,
     pub(super) durable_len: u64,
     /// Lengths that the file had since the last sync, the present one last; empty when it is the durable one.
     pub(super) lens: Vec<u64>,
+}
+
+/// The versions of one sector since it was last durable.
+pub(super) struct DirtySector<'a> {
+    pub(super) sector: usize,
+    /// The durable content, then the content after each write.
+    contents: Vec<&'a [u8]>,
+    /// The writes, one for each version but the first.
+    pub(super) writes: Vec<u64>,
+}
+
+impl DirtySector<'_> {
+    pub(super) fn get(&self, version: usize) -> &[u8] {
+        self.contents[version]
+    }
+
+    pub(super) fn last(&self) -> usize {
+        self.writes.len()
+    }
 }
 
 impl File {
@@ -62,33 +73,51 @@ impl File {
         self.dirty.is_empty() && self.lens.is_empty()
     }
 
-    fn sector(&self, sector: usize) -> [u8; SECTOR] {
-        let mut content = [0; SECTOR];
-        let start = (sector * SECTOR).min(self.bytes.len());
-        let end = (start + SECTOR).min(self.bytes.len());
-        content[..end - start].copy_from_slice(&self.bytes[start..end]);
-        content
+    pub(super) fn dirty_count(&self) -> usize {
+        self.dirty.len()
     }
 
-    /// Remembers what the sectors of this range hold before a change.
-    fn touch(&mut self, start: usize, end: usize) {
-        for sector in start / SECTOR..end.div_ceil(SECTOR) {
-            if !self.dirty.contains_key(&sector) {
-                let bytes = self.sector(sector).to_vec();
-                self.dirty.insert(sector, Versions { bytes, writes: Vec::new(), abandoned: false });
+    /// Every write that is not durable, in no order.
+    pub(super) fn unsynced_writes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.versions.iter().map(|version| version.write).filter(|write| *write > 0)
+    }
+
+    /// The dirty sectors in order.
+    pub(super) fn dirty_sectors(&self) -> Vec<DirtySector<'_>> {
+        let mut order: Vec<u32> = self.dirty.clone();
+        order.sort_unstable();
+        let empty = |sector: &u32| DirtySector { sector: *sector as usize, contents: Vec::new(), writes: Vec::new() };
+        let mut sectors: Vec<_> = order.iter().map(empty).collect();
+        for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
+            let at = order.binary_search(&version.sector).expect("a version belongs to a dirty sector");
+            sectors[at].contents.push(content);
+            if version.write > 0 {
+                sectors[at].writes.push(version.write);
             }
         }
+        sectors
     }
 
-    /// Adds what they hold after it as a version.
-    fn record(&mut self, start: usize, end: usize, write: u64) {
-        for sector in start / SECTOR..end.div_ceil(SECTOR) {
-            let content = self.sector(sector);
-            let versions = self.dirty.get_mut(&sector).expect("touched before");
-            versions.bytes.extend_from_slice(&content);
-            versions.writes.push(write);
-            versions.abandoned = false;
+    fn record(&mut self, sector: u32, write: u64) {
+        let start = (sector as usize * SECTOR).min(self.bytes.len());
+        let end = (start + SECTOR).min(self.bytes.len());
+        self.versions.push(Version { sector, write });
+        self.contents.extend_from_slice(&self.bytes[start..end]);
+        self.contents.resize(self.versions.len() * SECTOR, 0);
+    }
+
+    /// Changes bytes, keeping what the sectors held before and what they hold after.
+    fn change(&mut self, start: usize, end: usize, write: u64, change: impl FnOnce(&mut Vec<u8>)) {
+        let sectors = (start / SECTOR) as u32..end.div_ceil(SECTOR) as u32;
+        for sector in sectors.clone() {
+            if !self.dirty.contains(&sector) {
+                self.dirty.push(sector);
+                self.record(sector, 0);
+            }
+            self.abandoned.retain(|abandoned| *abandoned != sector);
         }
+        change(&mut self.bytes);
+        sectors.for_each(|sector| self.record(sector, write));
     }
 
     fn write(&mut self, offset: usize, buf: &[u8], write: u64) {
@@ -96,22 +125,20 @@ impl File {
         if buf.is_empty() {
             return;
         }
-        self.touch(offset, end);
         if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
             self.lens.push(end as u64);
         }
-        self.bytes[offset..end].copy_from_slice(buf);
-        self.record(offset, end, write);
+        self.change(offset, end, write, |bytes| {
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[offset..end].copy_from_slice(buf);
+        });
     }
 
     fn set_len(&mut self, len: u64, write: u64) {
         let (old, new) = (self.bytes.len(), len as usize);
         if new < old {
             // What is cut off reads as zero should the file grow again.
-            self.touch(new, old);
-            self.bytes[new..].fill(0);
-            self.record(new, old, write);
+            self.change(new, old, write, |bytes| bytes[new..].fill(0));
         }
         if new != old {
             self.bytes.resize(new, 0);
@@ -120,22 +147,41 @@ impl File {
     }
 
     pub(super) fn sync(&mut self) {
-        self.dirty.retain(|_, versions| versions.abandoned);
+        let abandoned = std::mem::take(&mut self.abandoned);
+        let mut contents = Vec::new();
+        if !abandoned.is_empty() {
+            for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
+                if abandoned.contains(&version.sector) {
+                    contents.extend_from_slice(content);
+                }
+            }
+        }
+        self.versions.retain(|version| abandoned.contains(&version.sector));
+        self.contents.clear();
+        self.contents.append(&mut contents);
+        self.dirty.clone_from(&abandoned);
+        self.abandoned = abandoned;
         self.lens.clear();
         self.durable_len = self.len();
     }
 
     /// Reads see the durable content again.
     pub(super) fn drop_dirty(&mut self) {
-        for (sector, versions) in std::mem::take(&mut self.dirty) {
-            let start = (sector * SECTOR).min(self.bytes.len());
-            let end = (start + SECTOR).min(self.bytes.len());
-            self.bytes[start..end].copy_from_slice(&versions.get(0)[..end - start]);
+        for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
+            if version.write == 0 {
+                let start = (version.sector as usize * SECTOR).min(self.bytes.len());
+                let end = (start + SECTOR).min(self.bytes.len());
+                self.bytes[start..end].copy_from_slice(&content[..end - start]);
+            }
         }
+        self.versions.clear();
+        self.contents.clear();
+        self.dirty.clear();
+        self.abandoned.clear();
     }
 
     pub(super) fn abandon_dirty(&mut self) {
-        self.dirty.values_mut().for_each(|versions| versions.abandoned = true);
+        self.abandoned.clone_from(&self.dirty);
     }
 
     pub(super) fn flip(&mut self, bit: u64) {

@@ -4,7 +4,7 @@
 //! name has happened or not. Drawing each of them alone would hardly ever give the images that hurt - all but one, only
 //! the last, everything up to some moment - so each crash first draws a [`Pattern`].
 
-use super::media::{File, Media, NameChange, SECTOR, Versions};
+use super::media::{DirtySector, File, Media, NameChange, SECTOR};
 use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
@@ -70,7 +70,7 @@ impl Pattern {
         }
     }
 
-    fn version(self, chooser: &mut Chooser, index: u32, versions: &Versions, whole: bool) -> usize {
+    fn version(self, chooser: &mut Chooser, index: u32, versions: &DirtySector, whole: bool) -> usize {
         let last = versions.last();
         match self {
             Pattern::Nothing => 0,
@@ -100,14 +100,10 @@ pub(super) fn crash(
         Profile::Any => chooser.pick(Concern::Survival, &[Profile::Sector, Profile::Byte, Profile::Garbage]),
         given => given,
     };
-    let mut writes: Vec<u64> = media
-        .files
-        .iter()
-        .flat_map(|file| file.dirty.values().flat_map(|versions| versions.writes.iter().copied()))
-        .collect();
+    let mut writes: Vec<u64> = media.files.iter().flat_map(|file| file.unsynced_writes()).collect();
     writes.sort_unstable();
     writes.dedup();
-    let dirty = media.files.iter().map(|file| file.dirty.len() as u32).sum();
+    let dirty = media.files.iter().map(|file| file.dirty_count() as u32).sum();
     let pattern = Pattern::draw(chooser, dirty, &writes);
     let mut fates = Fates::default();
     let mut index = 0;
@@ -123,11 +119,11 @@ pub(super) fn crash(
             let len = surviving_len(chooser, file, &pattern, counts);
             bytes.resize(bytes.len().max(len as usize), 0);
             let mut hollow = false;
-            for (sector, versions) in &file.dirty {
+            for versions in &file.dirty_sectors() {
                 let chosen = pattern.version(chooser, index, versions, whole);
                 index += 1;
                 fates.note(versions, chosen);
-                let start = sector * SECTOR;
+                let start = versions.sector * SECTOR;
                 hollow |= chosen == 0 && start as u64 >= file.durable_len && (start as u64) < len;
                 let mut content = versions.get(chosen).to_vec();
                 if chosen > 0 {
@@ -255,7 +251,7 @@ struct Fates {
 }
 
 impl Fates {
-    fn note(&mut self, versions: &Versions, chosen: usize) {
+    fn note(&mut self, versions: &DirtySector, chosen: usize) {
         let (kept, lost) = versions.writes.split_at(chosen);
         if lost.is_empty() {
             self.kept += 1;
