@@ -54,7 +54,7 @@ pub(crate) fn put_columns(out: &mut Vec<u8>, entries: &[Entry]) {
 }
 
 /// The entries of a column payload; `None` unless it holds exactly `count`.
-pub(crate) fn columns(payload: &[u8], count: usize) -> Option<impl Iterator<Item = Entry> + '_> {
+pub(crate) fn columns(payload: &[u8], count: usize) -> Option<impl Iterator<Item = Entry> + use<'_>> {
     if count.checked_mul(ENTRY_BYTES)? != payload.len() {
         return None;
     }

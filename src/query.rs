@@ -18,11 +18,13 @@ pub(crate) fn run(
     range: &impl RangeBounds<i64>,
 ) -> Result<Vec<Point>> {
     let recent = buffers.collect(tag, range);
-    let mut entries = Vec::new();
-    for block in store.blocks(tag, range) {
+    let blocks = store.blocks(tag, range);
+    let in_blocks: usize = blocks.iter().map(|block| block.count as usize).sum();
+    let mut entries = Vec::with_capacity(in_blocks + recent.len());
+    let mut scratch = Vec::new();
+    for block in blocks {
         // All or nothing: an error in one block is an error of the query, not a shorter answer.
-        let block = store.read(&block)?;
-        entries.extend(block.into_iter().filter(|entry| range.contains(&entry.ts_us)));
+        store.read(&block, range, &mut scratch, &mut entries)?;
     }
     // Everything in memory was accepted after everything in blocks; or is the same point.
     entries.extend(recent);

@@ -59,7 +59,7 @@ const OPS: [Op; 14] = [
 ];
 
 /// The usual weight of each operation, in the order of `OPS`. A run varies them.
-const USUAL: [u32; 14] = [48, 48, 12, 3, 8, 8, 1, 1, 2, 3, 1, 2, 1, 1];
+const USUAL: [u32; 14] = [64, 64, 15, 3, 10, 10, 1, 1, 2, 4, 1, 3, 1, 1];
 
 /// How a run's points look.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ impl Shape {
             special: chooser.pick(shape, &[8, 0, 64]),
             extreme: chooser.pick(shape, &[2, 0, 16]),
             mixed: chooser.pick(shape, &[128, 0, 255]),
-            snapshot_every: chooser.pick(shape, &[160, 80, 240]),
+            snapshot_every: chooser.pick(shape, &[200, 100, 400]),
         }
     }
 

@@ -91,13 +91,12 @@ pub fn encode(named: &mut BlockRef, entries: &[Entry]) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with them, in words.
-pub fn decode(bytes: &[u8], named: &BlockRef) -> Result<Vec<Entry>, &'static str> {
+pub fn decode<'a>(bytes: &'a [u8], named: &BlockRef) -> Result<impl Iterator<Item = Entry> + use<'a>, &'static str> {
     let (found, payload) = parse(bytes).ok_or("an intact block")?;
     if found != *named && !plant::on(Bug::F7) {
         return Err("the block that the manifest names, not another one");
     }
-    let entries = codec::columns(payload, found.count as usize).ok_or("a payload of the stated length")?;
-    Ok(entries.collect())
+    codec::columns(payload, found.count as usize).ok_or("a payload of the stated length")
 }
 
 /// Reads header and payload and verifies the CRC; `None` if these bytes are no intact block.
@@ -154,7 +153,7 @@ mod tests {
     fn a_block_comes_back_bit_for_bit() {
         let (named, bytes) = sample();
         assert_eq!((named.count, named.first_ts, named.last_ts), (3, i64::MIN, i64::MAX));
-        let entries = decode(&bytes, &named).unwrap();
+        let entries: Vec<_> = decode(&bytes, &named).unwrap().collect();
         assert_eq!(entries[0].value.to_bits(), f64::NAN.to_bits());
         assert_eq!((entries[1].ts_us, entries[1].value.to_bits()), (0, (-0.0f64).to_bits()));
     }

@@ -76,16 +76,25 @@ impl Store {
         })
     }
 
-    /// Reads a block and verifies it.
+    /// Adds the points of a block that are in `range`. The block is read into `scratch` and verified.
     ///
     /// # Errors
     /// `Corrupt` when the bytes are not the block that the manifest names, `Io` when they cannot be read.
-    pub(crate) fn read(&self, named: &BlockRef) -> Result<Vec<Entry>> {
+    pub(crate) fn read(
+        &self,
+        named: &BlockRef,
+        range: &impl RangeBounds<i64>,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<Entry>,
+    ) -> Result<()> {
         let name = || chunk::name(named.chunk);
+        scratch.resize(named.len as usize, 0);
         let file = self.file(named.chunk)?;
-        let mut bytes = vec![0; named.len as usize];
-        file.read_at(named.offset, &mut bytes).map_err(|error| Error::io("read", &name(), error))?;
-        block::decode(&bytes, named).map_err(|expected| Error::corrupt(&name(), named.offset, expected))
+        file.read_at(named.offset, scratch).map_err(|error| Error::io("read", &name(), error))?;
+        let entries = block::decode(scratch, named)
+            .map_err(|expected| Error::corrupt(&name(), named.offset, expected))?;
+        out.extend(entries.filter(|entry| range.contains(&entry.ts_us)));
+        Ok(())
     }
 
     fn file(&self, chunk: u64) -> Result<Arc<dyn DiskFile>> {

@@ -484,7 +484,7 @@ impl<'a> Run<'a> {
     fn open(&mut self, mut disk: SimDisk) -> Result<(Engine, SimDisk), Violation> {
         let (mut depth, mut retries) = (0, 0);
         loop {
-            if depth < DEPTH && self.chooser.chance(Concern::Crash, 56) {
+            if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) {
                 let (away, when) = (self.chooser.below(Concern::Crash, 20), self.when());
                 disk.arm_crash(away, when);
                 self.faults.arm(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });
