@@ -57,15 +57,41 @@ fn cell(point: &Point) -> Cell {
     (point.value.to_bits(), point.quality)
 }
 
+/// A state of a tag: cells by time. A sorted vector, because most points come in order and states are copied a lot.
+#[derive(Clone, Debug, Default)]
+struct State(Vec<(i64, Cell)>);
+
+impl State {
+    fn insert(&mut self, ts_us: i64, cell: Cell) {
+        if self.0.last().is_none_or(|(last, _)| *last < ts_us) {
+            return self.0.push((ts_us, cell));
+        }
+        match self.0.binary_search_by_key(&ts_us, |(at, _)| *at) {
+            Ok(at) => self.0[at].1 = cell,
+            Err(at) => self.0.insert(at, (ts_us, cell)),
+        }
+    }
+
+    fn get(&self, ts_us: i64) -> Option<Cell> {
+        self.0.binary_search_by_key(&ts_us, |(at, _)| *at).ok().map(|at| self.0[at].1)
+    }
+
+    fn range(&self, low: i64, high: i64) -> &[(i64, Cell)] {
+        let start = self.0.partition_point(|(at, _)| *at < low);
+        let end = self.0.partition_point(|(at, _)| *at <= high);
+        self.0.get(start..end).unwrap_or_default()
+    }
+}
+
 /// One tag's truth.
 #[derive(Clone, Debug, Default)]
 struct TagModel {
     /// The state after everything that was acked.
-    acked: BTreeMap<i64, Cell>,
+    acked: State,
     /// Accepted since, in order.
     maybe: Vec<(i64, Cell)>,
     /// The state after everything that was accepted: what queries must show.
-    now: BTreeMap<i64, Cell>,
+    now: State,
     listed: bool,
 }
 
@@ -93,7 +119,7 @@ impl Model {
 
     /// Tags that must be listed now.
     pub fn tags(&self) -> Vec<u32> {
-        self.all_tags().filter(|tag| !self.tag(*tag).now.is_empty()).collect()
+        self.all_tags().filter(|tag| !self.tag(*tag).now.0.is_empty()).collect()
     }
 
     fn tag(&self, tag: u32) -> &TagModel {
@@ -116,19 +142,18 @@ impl Model {
         for tag in self.unacked.drain(..) {
             let model = &mut self.tags[tag as usize - 1];
             model.listed = false;
-            model.acked.extend(model.maybe.drain(..));
+            model.maybe.drain(..).for_each(|(ts_us, cell)| model.acked.insert(ts_us, cell));
         }
     }
 
     /// Number of points that must survive.
     pub fn acked_points(&self) -> u64 {
-        self.tags.iter().map(|tag| tag.acked.len() as u64).sum()
+        self.tags.iter().map(|tag| tag.acked.0.len() as u64).sum()
     }
 
     /// The points of a tag that a query of a running engine must give.
     pub fn range(&self, tag: u32, low: i64, high: i64) -> impl Iterator<Item = Point> + '_ {
-        let inner = (low <= high).then(|| self.tag(tag).now.range(low..=high));
-        inner.into_iter().flatten().map(move |(ts_us, (bits, quality))| Point {
+        self.tag(tag).now.range(low, high).iter().map(move |(ts_us, (bits, quality))| Point {
             tag,
             ts_us: *ts_us,
             value: f64::from_bits(*bits),
@@ -155,7 +180,7 @@ impl Model {
         let mut survived = (differences == 0).then_some(0);
         for (index, (ts_us, cell)) in model.maybe.iter().enumerate() {
             let here = found_at(*ts_us);
-            let before = overlay.insert(*ts_us, *cell).or_else(|| model.acked.get(ts_us).copied());
+            let before = overlay.insert(*ts_us, *cell).or_else(|| model.acked.get(*ts_us));
             differences += usize::from(here != Some(*cell));
             differences -= usize::from(here != before);
             if differences == 0 {
@@ -169,7 +194,7 @@ impl Model {
     fn explain(&self, tag: u32, found: &[Point]) -> Violation {
         let model = self.tag(tag);
         let written = |ts_us: i64, cell: Cell| {
-            model.acked.get(&ts_us) == Some(&cell) || model.maybe.contains(&(ts_us, cell))
+            model.acked.get(ts_us) == Some(cell) || model.maybe.contains(&(ts_us, cell))
         };
         if let Some(point) = found.iter().find(|point| !written(point.ts_us, cell(point))) {
             let story = format!(
@@ -183,11 +208,12 @@ impl Model {
             return Violation::new(Verdict::Invented, "I5", story);
         }
         let is_there = |ts_us: i64| found.binary_search_by_key(&ts_us, |point| point.ts_us).is_ok();
-        let missing = model.acked.keys().filter(|ts_us| !is_there(**ts_us)).count();
-        if let Some(ts_us) = model.acked.keys().find(|ts_us| !is_there(**ts_us)) {
+        let missing: Vec<i64> = model.acked.0.iter().map(|(at, _)| *at).filter(|at| !is_there(*at)).collect();
+        if let Some(first) = missing.first() {
             let story = format!(
-                "tag {tag}: {missing} of {} acked points are gone, the first at {ts_us}; {} found",
-                model.acked.len(),
+                "tag {tag}: {} of {} acked points are gone, the first at {first}; {} found",
+                missing.len(),
+                model.acked.0.len(),
                 found.len()
             );
             return Violation::new(Verdict::Lost, "I2", story);
@@ -196,7 +222,7 @@ impl Model {
             "tag {tag}: {} points found, which is what no prefix of the {} maybes gives on top of {} acked ones",
             found.len(),
             model.maybe.len(),
-            model.acked.len()
+            model.acked.0.len()
         );
         Violation::new(Verdict::Lost, "I2", story)
     }
@@ -205,10 +231,10 @@ impl Model {
     pub fn recovered(&mut self, tag: u32, survived: usize) {
         let model = &mut self.tags[tag as usize - 1];
         let all = survived == model.maybe.len();
-        model.acked.extend(model.maybe.drain(..survived));
+        model.maybe.drain(..survived).for_each(|(ts_us, cell)| model.acked.insert(ts_us, cell));
         if !all {
             model.maybe.clear();
-            model.now.clone_from(&model.acked);
+            model.now.0.clone_from(&model.acked.0);
         }
         if std::mem::replace(&mut model.listed, false) {
             self.unacked.retain(|listed| *listed != tag);
@@ -217,18 +243,18 @@ impl Model {
 }
 
 /// At how many times two states, both in order of time, differ.
-fn differences(found: &[Point], state: &BTreeMap<i64, Cell>) -> usize {
+fn differences(found: &[Point], state: &State) -> usize {
     let mut rest = found.iter().peekable();
     let mut same = 0;
     let mut both = 0;
-    for (ts_us, wanted) in state {
+    for (ts_us, wanted) in &state.0 {
         while rest.next_if(|point| point.ts_us < *ts_us).is_some() {}
         if let Some(point) = rest.next_if(|point| point.ts_us == *ts_us) {
             both += 1;
             same += usize::from(cell(point) == *wanted);
         }
     }
-    found.len() + state.len() - both - same
+    found.len() + state.0.len() - both - same
 }
 
 #[cfg(test)]

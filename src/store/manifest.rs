@@ -42,6 +42,9 @@ const HEADER_BYTES: usize = 24;
 /// Records begin at multiples of this at least, whatever the store's sector size.
 const STRIDE: usize = 512;
 
+/// Bytes of a block's field.
+const BLOCK_BYTES: usize = 65;
+
 const GEOMETRY: u8 = 1;
 const EPOCH: u8 = 2;
 const SPAN: u8 = 3;
@@ -50,7 +53,8 @@ const BLOCK: u8 = 5;
 
 /// The record of an edit.
 pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
-    let mut out = vec![0; HEADER_BYTES];
+    let mut out = Vec::with_capacity(HEADER_BYTES + 64 + edit.blocks.len() * BLOCK_BYTES + sector_bytes as usize);
+    out.resize(HEADER_BYTES, 0);
     if let Some(geometry) = edit.geometry {
         out.push(GEOMETRY);
         put_u64s(&mut out, [geometry.segment_bytes, geometry.sector_bytes, geometry.chunk_bytes]);

@@ -197,19 +197,23 @@ pub(super) enum NameChange {
     Remove { name: Arc<str> },
 }
 
+/// Files by name.
+pub(super) type Names = BTreeMap<Arc<str>, usize>;
+
 /// Everything on the disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Media {
     pub(super) files: Vec<Arc<File>>,
-    names: BTreeMap<Arc<str>, usize>,
-    pub(super) durable_names: BTreeMap<Arc<str>, usize>,
+    names: Arc<Names>,
+    pub(super) durable_names: Arc<Names>,
     pub(super) name_changes: Vec<NameChange>,
     writes: u64,
 }
 
 impl Media {
     /// A disk on which everything is durable.
-    pub(super) fn durable(files: Vec<Arc<File>>, names: BTreeMap<Arc<str>, usize>) -> Media {
+    pub(super) fn durable(files: Vec<Arc<File>>, names: Names) -> Media {
+        let names = Arc::new(names);
         Media { files, durable_names: names.clone(), names, name_changes: Vec::new(), writes: 0 }
     }
 
@@ -217,7 +221,7 @@ impl Media {
         self.name_changes.is_empty() && self.files.iter().all(|file| file.is_clean())
     }
 
-    pub(super) fn names(&self) -> &BTreeMap<Arc<str>, usize> {
+    pub(super) fn names(&self) -> &Names {
         &self.names
     }
 
@@ -241,20 +245,21 @@ impl Media {
     pub(super) fn create(&mut self, name: &str) -> usize {
         let (name, inode): (Arc<str>, _) = (name.into(), self.files.len());
         self.files.push(Arc::default());
-        self.names.insert(name.clone(), inode);
+        Arc::make_mut(&mut self.names).insert(name.clone(), inode);
         self.name_changes.push(NameChange::Create { name, inode });
         inode
     }
 
     pub(super) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        let inode = self.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        self.names.insert(to.into(), inode);
+        let names = Arc::make_mut(&mut self.names);
+        let inode = names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        names.insert(to.into(), inode);
         self.name_changes.push(NameChange::Rename { from: from.into(), to: to.into(), inode });
         Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        Arc::make_mut(&mut self.names).remove(name).ok_or(io::ErrorKind::NotFound)?;
         self.name_changes.push(NameChange::Remove { name: name.into() });
         Ok(())
     }

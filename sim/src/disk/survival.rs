@@ -4,11 +4,10 @@
 //! name has happened or not. Drawing each of them alone would hardly ever give the images that hurt - all but one, only
 //! the last, everything up to some moment - so each crash first draws a [`Pattern`].
 
-use super::media::{DirtySector, File, Media, NameChange, SECTOR};
+use super::media::{DirtySector, File, Media, NameChange, Names, SECTOR};
 use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What an interrupted write can do inside a sector.
@@ -196,8 +195,8 @@ fn tear(chooser: &mut Chooser, profile: Profile, content: &mut [u8], old: &[u8],
     }
 }
 
-fn surviving_names(media: &Media, chooser: &mut Chooser, counts: &mut FaultCounts) -> BTreeMap<Arc<str>, usize> {
-    let mut names = media.durable_names.clone();
+fn surviving_names(media: &Media, chooser: &mut Chooser, counts: &mut FaultCounts) -> Names {
+    let mut names = Names::clone(&media.durable_names);
     if media.name_changes.is_empty() {
         return names;
     }
