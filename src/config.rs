@@ -113,7 +113,7 @@ impl Config {
         let frame = (frame::HEADER_BYTES + self.batch_points * ENTRY_BYTES + frame::ALIGN) as u64;
         let frame = round_up(frame, sector).expect("limits above");
         within("segment_bytes", self.segment_bytes, frame, 1 << 40)?;
-        if self.segment_bytes % sector != 0 {
+        if !self.segment_bytes.is_multiple_of(sector) {
             let reason = format!("is {}, must be a multiple of sector_bytes = {sector}", self.segment_bytes);
             return Err(Error::InvalidConfig { field: "segment_bytes", reason });
         }

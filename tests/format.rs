@@ -1,9 +1,9 @@
-//! Every byte on disk, named: what a small deterministic run leaves in `MANIFEST`, a log segment and a chunk, taken apart
-//! field by field as the module documentation draws it (`wal::frame`, `store::{block, chunk, manifest}`).
+//! Every byte on disk, named: what a small deterministic run leaves in `MANIFEST`, a log segment and a chunk, taken
+//! apart field by field as the module documentation draws it (`wal::frame`, `store::{block, chunk, manifest}`).
 //!
-//! A snapshot that changes is a format that has changed: it needs a new magic, and a new golden store beside the old one,
-//! which every later version must still read. The pictures are checked as well: put together again from its text, each
-//! must give the file's bytes, so no byte is left out of one.
+//! A snapshot that changes is a format that has changed: it needs a new magic, and a new golden store beside the old
+//! one, which every later version must still read. The pictures are checked as well: put together again from its text,
+//! each must give the file's bytes, so no byte is left out of one.
 //!
 //! The only knowledge shared with the engine is CRC-32 itself; offsets, sizes and order are written down here a second
 //! time, on purpose.

@@ -1,10 +1,10 @@
 //! Forty kills of one store: what `kill -9` leaves of each tag is a prefix, and at least all that was acknowledged.
 //!
-//! The test starts itself again as a child that writes points of six tags from two threads into one directory, and after
-//! each successful `sync`, `flush` or `close` prints how many points of each tag are durable now. The parent reads some
-//! of these lines, kills the child, reads what else had been printed, opens the directory itself, and compares every
-//! point. The next child goes on from what survived. Where a kill hits - inside a write, a flush, a rotation, a
-//! recovery - differs from run to run; what must hold does not.
+//! The test starts itself again as a child that writes points of six tags from two threads into one directory, and
+//! after each successful `sync`, `flush` or `close` prints how many points of each tag are durable now. The parent
+//! reads some of these lines, kills the child, reads what else had been printed, opens the directory itself, and
+//! compares every point. The next child goes on from what survived. Where a kill hits - inside a write, a flush, a
+//! rotation, a recovery - differs from run to run; what must hold does not.
 //!
 //! A killed process loses its memory and nothing else: what it handed to the system stays there. So this shows that
 //! nothing is acknowledged too early and that recovery puts a real directory together again; that the syncs are in
@@ -33,12 +33,12 @@ fn tags() -> impl Iterator<Item = u32> {
     WRITERS.into_iter().flatten()
 }
 
-/// A ring of two small segments that may grow to three, small blocks and chunks, and the engine's own thread: a second
-/// of writing is many rotations, flushes and manifests.
+/// A ring of two small segments that may grow to three, small chunks, and the engine's own thread: a second of writing
+/// is many rotations, flushes and manifests. Most flushes are made because the ring is full, some because a buffer is.
 fn config() -> Config {
     Config {
         batch_points: 20,
-        block_points: 150,
+        block_points: 400,
         sealed_max: 4,
         segment_bytes: 16 << 10,
         segments: 2,
@@ -56,9 +56,9 @@ fn open(dir: &Path) -> Engine {
     Engine::open(Arc::new(RealDisk::new(dir).unwrap()), config()).expect("what a kill leaves opens")
 }
 
-/// What is written as the `n`th point of a tag: a pure function, so that the parent knows without being told. The value
-/// is `n`. Times are out of order, and each eighth point takes the time of the one seven before it, so that what a query
-/// answers depends on the order of replay.
+/// What is written as the `n`th point of a tag: a pure function, so that the parent knows without being told. The
+/// value is `n`. Times are out of order, and each eighth point takes the time of the one seven before it, so that what
+/// a query answers depends on the order of replay.
 fn point(tag: u32, n: usize) -> Point {
     let time = if n % 8 == 7 { n - 7 } else { n };
     let quality = (n as u64 ^ u64::from(tag) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;

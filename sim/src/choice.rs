@@ -77,7 +77,8 @@ impl FromStr for Tape {
     fn from_str(text: &str) -> Result<Tape, String> {
         let mut tape = Tape::default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let (name, numbers) = line.split_once(':').ok_or_else(|| format!("not `name: numbers`: {line}"))?;
+            let (name, numbers) =
+                line.split_once(':').ok_or_else(|| format!("not `name: numbers`: {line}"))?;
             let index = CONCERNS.iter().position(|(_, known)| *known == name.trim());
             let stream = &mut tape.streams[index.ok_or_else(|| format!("no concern is called {name}"))?];
             for number in numbers.split_whitespace() {
@@ -210,7 +211,9 @@ mod tests {
     use super::*;
 
     fn draw(chooser: &mut Chooser) -> Vec<u32> {
-        (0..100).map(|n| chooser.below(if n % 3 == 0 { Concern::Ops } else { Concern::Data }, 1 + n)).collect()
+        (0..100)
+            .map(|n| chooser.below(if n % 3 == 0 { Concern::Ops } else { Concern::Data }, 1 + n))
+            .collect()
     }
 
     #[test]

@@ -1,4 +1,33 @@
-//! test bed
+//! A deterministic test bed for storage engines: one tape, one oracle, and a disk that fails the way disks do.
+//!
+//! ```text
+//!   seed, file, bytes ──► Chooser ──► every decision of a run, recorded as a Tape
+//!                            │
+//!      Workload ──► driver ──► engine ──► SimDisk ──► power cut ──► what survives
+//!          │                      ▲                                     │
+//!          ▼                      └────────────── recovery ◄────────────┘
+//!        Model  ◄── what was acked, what may be, what must not be ──► Verdict
+//! ```
+//!
+//! A run is a pure function of its tape and the commit: the same seed gives the same trace, and a saved tape replays it.
+//! The campaign runs a share of its seeds twice and stops at the first difference.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`choice`] | the tape: seeds, files and bytes as sources of decisions |
+//! | [`disk`] | the simulated disk, its faults, its crashes |
+//! | [`fault`] | every fault by name; armed and fired |
+//! | [`workload`] | swarms of operations, generated points |
+//! | [`trace`] | recorded sensor data as the workload |
+//! | [`model`] | the oracle: acked, maybe, never; the verdicts |
+//! | [`drivers`] | who calls the engine, and when it crashes |
+//! | [`scenario`] | what a run is asked to be, and what came of it |
+//! | [`runner`] | campaigns: many seeds, several threads, one sum |
+//! | [`report`] | the summary, for a person and for a machine |
+//! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
+//!
+//! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
+
 pub mod choice;
 pub mod disk;
 pub mod drivers;

@@ -115,7 +115,8 @@ struct InspectArgs {
 }
 
 fn shard(text: &str) -> Result<(u64, u64), String> {
-    let parsed = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    let parsed =
+        text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
     match parsed {
         Some((index, count)) if index < count => Ok((index, count)),
         _ => Err("must be I/N with I below N, such as 0/4".into()),
@@ -220,13 +221,17 @@ fn run(args: &RunArgs) -> Result<u8, Unusable> {
         (seeds, _) => seeds,
     };
     let shard = args.shard.unwrap_or((0, 1));
-    let setting = Setting { profile: args.setting.profile(), trace: trace.as_ref(), plant, ..Setting::default() };
+    let setting =
+        Setting { profile: args.setting.profile(), trace: trace.as_ref(), plant, ..Setting::default() };
     let campaign = Campaign {
         setting,
         seeds,
         start: args.start,
         time: args.time.map(Duration::from_secs),
-        jobs: args.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
+        jobs: args
+            .jobs
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZero::<usize>::MIN),
         shard,
         recheck_percent: args.recheck,
     };
@@ -255,13 +260,16 @@ fn run(args: &RunArgs) -> Result<u8, Unusable> {
     let summary = Summary::new(header, &sum);
     for failure in &sum.failures {
         if args.json {
-            println!("{}", json!({
-                "kind": "violation",
-                "seed": failure.seed,
-                "verdict": failure.violation.verdict,
-                "promise": failure.violation.promise,
-                "story": failure.violation.story,
-            }));
+            println!(
+                "{}",
+                json!({
+                    "kind": "violation",
+                    "seed": failure.seed,
+                    "verdict": failure.violation.verdict,
+                    "promise": failure.violation.promise,
+                    "story": failure.violation.story,
+                })
+            );
         } else {
             println!("seed {}: {}", failure.seed, failure.violation);
         }
@@ -344,7 +352,8 @@ fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     let trace = setting_args.load_trace()?;
     let profile = runner::profile(&setting_args.profile)
         .ok_or_else(|| Unusable(format!("no profile is called {}", setting_args.profile)))?;
-    let setting = Setting { profile, trace: trace.as_ref(), plant, with_lines: !args.json, ..Setting::default() };
+    let setting =
+        Setting { profile, trace: trace.as_ref(), plant, with_lines: !args.json, ..Setting::default() };
     let outcome = sequential::run(chooser, setting);
     if let Some(path) = &args.save {
         save(path, seed, &setting_args, &outcome)?;
@@ -352,12 +361,15 @@ fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     let hash = format!("{:016x}", outcome.hash.0);
     if args.json {
         let violation = outcome.violation.as_ref().map(ToString::to_string);
-        println!("{}", json!({
-            "kind": "replay",
-            "violation": violation,
-            "counts": outcome.counts,
-            "trace_hash": hash,
-        }));
+        println!(
+            "{}",
+            json!({
+                "kind": "replay",
+                "violation": violation,
+                "counts": outcome.counts,
+                "trace_hash": hash,
+            })
+        );
     } else {
         outcome.lines.iter().for_each(|line| println!("{line}"));
         match &outcome.violation {
@@ -379,19 +391,22 @@ fn inspect(args: &InspectArgs) -> Result<u8, Unusable> {
             .map(|damage| json!({"file": damage.file, "offset": damage.offset, "expected": damage.expected}))
             .collect();
         let blocks: usize = inspection.chunks.iter().map(|chunk| chunk.blocks.len()).sum();
-        println!("{}", json!({
-            "kind": "inspection",
-            "sound": damage.is_empty(),
-            "manifest_records": inspection.manifest_records,
-            "segments": inspection.segments.len(),
-            "frames_to_replay": inspection.segments.iter().map(|segment| segment.live_frames).sum::<usize>(),
-            "chunks": inspection.chunks.len(),
-            "blocks": blocks,
-            "end_lsn": inspection.end_lsn.0,
-            "proven_lsn": inspection.proven_lsn.0,
-            "unknown_files": inspection.unknown_files,
-            "damage": damage,
-        }));
+        println!(
+            "{}",
+            json!({
+                "kind": "inspection",
+                "sound": damage.is_empty(),
+                "manifest_records": inspection.manifest_records,
+                "segments": inspection.segments.len(),
+                "frames_to_replay": inspection.segments.iter().map(|segment| segment.live_frames).sum::<usize>(),
+                "chunks": inspection.chunks.len(),
+                "blocks": blocks,
+                "end_lsn": inspection.end_lsn.0,
+                "proven_lsn": inspection.proven_lsn.0,
+                "unknown_files": inspection.unknown_files,
+                "damage": damage,
+            })
+        );
     } else {
         print!("{inspection}");
     }

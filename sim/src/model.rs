@@ -301,7 +301,11 @@ mod tests {
         };
         assert_eq!(verdict(&[(1, 1.0)]), Verdict::Lost, "an acked point is gone");
         assert_eq!(verdict(&[]), Verdict::Lost, "everything is gone");
-        assert_eq!(verdict(&[(1, 1.0), (2, 2.0), (3, 3.0)]), Verdict::Lost, "the second maybe without the first");
+        assert_eq!(
+            verdict(&[(1, 1.0), (2, 2.0), (3, 3.0)]),
+            Verdict::Lost,
+            "the second maybe without the first"
+        );
         assert_eq!(verdict(&[(1, 1.0), (2, 7.0)]), Verdict::Invented, "a value that nobody wrote");
         assert_eq!(verdict(&[(1, 1.0), (2, 2.0), (9, 9.0)]), Verdict::Invented, "a time that nobody wrote");
         assert_eq!(verdict(&[(1, 1.0), (1, 1.0), (2, 2.0)]), Verdict::Invented, "a point twice");

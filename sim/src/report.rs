@@ -69,7 +69,7 @@ pub struct Header<'a> {
 }
 
 /// Faults need some runs to come up at all; below this number of seeds an unfired one is no finding.
-const SEEDS_FOR_EVERY_FAULT: u64 = 500;
+const SEEDS_FOR_EVERY_FAULT: u64 = 1000;
 
 impl<'a> Summary<'a> {
     /// Puts a sum into words.
@@ -130,15 +130,54 @@ impl<'a> Summary<'a> {
         let mut line = |name: &str, value: String| {
             writeln!(text, "  {name:<18} {value}").expect("a string takes everything");
         };
-        line("seeds", format!("{} ({} run twice, {} differed)", grouped(self.seeds), grouped(self.rechecked), self.diverged));
-        line("operations", format!("{} on a disk that saw {} calls", grouped(counts.operations), grouped(counts.io_ops)));
-        line("power cuts", format!("{} ({:.1} a seed), in recovery and on the side included", grouped(counts.crashes), self.crashes_per_seed));
+        line(
+            "seeds",
+            format!(
+                "{} ({} run twice, {} differed)",
+                grouped(self.seeds),
+                grouped(self.rechecked),
+                self.diverged
+            ),
+        );
+        line(
+            "operations",
+            format!("{} on a disk that saw {} calls", grouped(counts.operations), grouped(counts.io_ops)),
+        );
+        line(
+            "power cuts",
+            format!(
+                "{} ({:.1} a seed), in recovery and on the side included",
+                grouped(counts.crashes),
+                self.crashes_per_seed
+            ),
+        );
         line("recoveries", grouped(counts.recoveries));
-        line("points", format!("{} written, {} compared bit for bit", grouped(counts.points_written), grouped(counts.points_checked)));
+        line(
+            "points",
+            format!(
+                "{} written, {} compared bit for bit",
+                grouped(counts.points_written),
+                grouped(counts.points_checked)
+            ),
+        );
         line("acked points", format!("{} looked for after a crash", grouped(counts.acked_points_checked)));
-        line("rotations", format!("{} segments filled, {} blocks, {} chunks", grouped(counts.rotations), grouped(counts.blocks), grouped(counts.chunks)));
+        line(
+            "rotations",
+            format!(
+                "{} segments filled, {} blocks, {} chunks",
+                grouped(counts.rotations),
+                grouped(counts.blocks),
+                grouped(counts.chunks)
+            ),
+        );
         line("inspections", format!("{} of crashed disks, every checksum", grouped(counts.inspections)));
-        line("time", format!("{:.1} s, {:.1} s of processor; {:.0} seeds a processor second", self.seconds, self.cpu_seconds, self.seeds_per_cpu_second));
+        line(
+            "time",
+            format!(
+                "{:.1} s, {:.1} s of processor; {:.0} seeds a processor second",
+                self.seconds, self.cpu_seconds, self.seeds_per_cpu_second
+            ),
+        );
         line("trace hash", self.trace_hash.clone());
         text.push_str("\n  fault                        armed        fired\n");
         for (name, count) in &self.faults {
@@ -163,8 +202,12 @@ impl<'a> Summary<'a> {
             Result::NotMeasured if self.counts.acked_points_checked == 0 => {
                 "NOT MEASURED: no acked point was ever looked for after a crash.".into()
             }
-            Result::NotMeasured => format!("NOT MEASURED: these faults never struck: {}.", self.not_measured.join(", ")),
-            Result::HarnessBroken => "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into(),
+            Result::NotMeasured => {
+                format!("NOT MEASURED: these faults never struck: {}.", self.not_measured.join(", "))
+            }
+            Result::HarnessBroken => {
+                "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into()
+            }
         }
     }
 }

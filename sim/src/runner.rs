@@ -163,7 +163,9 @@ fn cpu_seconds() -> f64 {
     // Fields 14 and 15, counted from 1; the second one, a name in brackets, may hold blanks. In ticks of 1/100 s on
     // every Linux there is.
     let ticks: Vec<f64> = match stat.rsplit_once(')') {
-        Some((_, rest)) => rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect(),
+        Some((_, rest)) => {
+            rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect()
+        }
         None => Vec::new(),
     };
     ticks.iter().sum::<f64>() / 100.0

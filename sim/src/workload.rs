@@ -155,22 +155,15 @@ pub struct Source<'a> {
     clock: Vec<i64>,
 }
 
-const SPECIAL: [f64; 8] = [
-    0.0,
-    -0.0,
-    f64::NAN,
-    f64::INFINITY,
-    f64::NEG_INFINITY,
-    f64::MIN_POSITIVE / 4.0,
-    f64::MAX,
-    f64::EPSILON,
-];
+const SPECIAL: [f64; 8] =
+    [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE / 4.0, f64::MAX, f64::EPSILON];
 const EXTREME: [i64; 6] = [0, -1, i64::MIN, i64::MAX, i64::MIN + 1, i64::MAX - 1];
 
 impl<'a> Source<'a> {
     /// Generated points, or those of a recording from a drawn place on.
     pub fn new(shape: &Shape, trace: Option<&'a Trace>, chooser: &mut Chooser) -> Source<'a> {
-        let trace = trace.map(|trace| (trace, chooser.below(Concern::Data, trace.points.len() as u32) as usize));
+        let trace =
+            trace.map(|trace| (trace, chooser.below(Concern::Data, trace.points.len() as u32) as usize));
         let start = |tag: u32| i64::from(tag) * 1000;
         Source { trace, tags: shape.tags, written: 0, clock: (0..shape.tags).map(start).collect() }
     }
@@ -220,7 +213,7 @@ impl<'a> Source<'a> {
         } else {
             numbered
         };
-        Point { tag, ts_us, value, quality: if self.written % 5 == 0 { self.written as u8 } else { 192 } }
+        Point { tag, ts_us, value, quality: if self.written.is_multiple_of(5) { self.written as u8 } else { 192 } }
     }
 
     /// A count for `write_batch`.

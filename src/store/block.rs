@@ -91,7 +91,10 @@ pub fn encode(named: &mut BlockRef, entries: &[Entry]) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with them, in words.
-pub fn decode<'a>(bytes: &'a [u8], named: &BlockRef) -> Result<impl Iterator<Item = Entry> + use<'a>, &'static str> {
+pub fn decode<'a>(
+    bytes: &'a [u8],
+    named: &BlockRef,
+) -> Result<impl Iterator<Item = Entry> + use<'a>, &'static str> {
     let (found, payload) = parse(bytes).ok_or("an intact block")?;
     if found != *named && !plant::on(Bug::F7) {
         return Err("the block that the manifest names, not another one");

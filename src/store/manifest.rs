@@ -53,7 +53,8 @@ const BLOCK: u8 = 5;
 
 /// The record of an edit.
 pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + 64 + edit.blocks.len() * BLOCK_BYTES + sector_bytes as usize);
+    let mut out =
+        Vec::with_capacity(HEADER_BYTES + 64 + edit.blocks.len() * BLOCK_BYTES + sector_bytes as usize);
     out.resize(HEADER_BYTES, 0);
     if let Some(geometry) = edit.geometry {
         out.push(GEOMETRY);

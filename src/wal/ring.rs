@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn segments_are_used_in_turn_grow_to_the_maximum_and_come_back_after_retire() {
         let mut ring = Ring::new(vec![Slot::Free; 2], 3);
-        let mut use_next = |ring: &mut Ring, end: u64| match ring.next(false) {
+        let use_next = |ring: &mut Ring, end: u64| match ring.next(false) {
             Next::Reuse(slot) | Next::Grow(slot) => {
                 ring.begin(slot);
                 ring.close(slot, Lsn(end));

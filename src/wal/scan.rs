@@ -70,8 +70,7 @@ impl SegmentScan {
 
 /// Reads the frames of a segment. `sector_bytes` is where padding ends.
 pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
-    let mut scan =
-        SegmentScan {
+    let mut scan = SegmentScan {
         generation: None,
         frames: Vec::new(),
         end_offset: 0,
@@ -97,7 +96,7 @@ pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
                 offset += frame.len as u64;
                 scan.end_offset = offset;
             }
-            Err(NoFrame::Blank) if !rest.is_empty() && offset % sector_bytes != 0 && !plant::on(Bug::W4) => {
+            Err(NoFrame::Blank) if !rest.is_empty() && !offset.is_multiple_of(sector_bytes) && !plant::on(Bug::W4) => {
                 offset = round_up(offset, sector_bytes).unwrap_or(bytes.len() as u64);
             }
             Err(NoFrame::Blank) => {
@@ -161,7 +160,8 @@ pub fn cut_off(segment: &SegmentScan, spans: &[Span], chain_end: Lsn, proven: Ls
         let next = spans.iter().position(|span| span.epoch == header.generation.epoch).map(|index| index + 1);
         next.is_some_and(|next| spans.get(next).is_none_or(|next| header.first_lsn < next.first_lsn))
     };
-    let missing = |header: &&FrameHeader| header.end_lsn() > chain_end && header.first_lsn <= proven && in_span(header);
+    let missing =
+        |header: &&FrameHeader| header.end_lsn() > chain_end && header.first_lsn <= proven && in_span(header);
     segment.strays.iter().find(missing).copied()
 }
 

@@ -3,7 +3,7 @@
 use crate::support::{Op, Store, assert_holds, point, points, roomy, small};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use tidewall::{Config, Engine, Error};
 
 #[test]
@@ -36,34 +36,20 @@ fn there_are_a_hundred_times_fewer_log_appends_than_points() {
 struct Gate {
     armed: AtomicBool,
     log_syncs: AtomicU64,
-    state: Mutex<GateState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct GateState {
-    reached: bool,
-    open: bool,
+    open: Mutex<bool>,
+    opened: Condvar,
 }
 
 impl Gate {
     fn pass(&self) {
-        if self.log_syncs.fetch_add(1, Ordering::SeqCst) > 0 {
-            return;
+        if self.log_syncs.fetch_add(1, Ordering::SeqCst) == 0 {
+            drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
         }
-        let mut state = self.state.lock().unwrap();
-        state.reached = true;
-        self.changed.notify_all();
-        drop(self.changed.wait_while(state, |state| !state.open).unwrap());
-    }
-
-    fn wait_until_reached(&self) {
-        drop(self.changed.wait_while(self.state.lock().unwrap(), |state| !state.reached).unwrap());
     }
 
     fn open(&self) {
-        self.state.lock().unwrap().open = true;
-        self.changed.notify_all();
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
     }
 }
 
@@ -83,6 +69,7 @@ fn sync_together(store: &Store, fails: bool) -> (Engine, Vec<Result<(), Error>>,
         if fails { Err(std::io::Error::other("injected")) } else { Ok(()) }
     });
     gate.armed.store(true, Ordering::SeqCst);
+    let log_syncs = || gate.log_syncs.load(Ordering::SeqCst);
     let caller = |tag| {
         let engine = engine.clone();
         move || {
@@ -92,16 +79,21 @@ fn sync_together(store: &Store, fails: bool) -> (Engine, Vec<Result<(), Error>>,
     };
     let heard = thread::scope(|scope| {
         let mut threads = vec![scope.spawn(caller(1))];
-        gate.wait_until_reached();
-        threads.extend((2..=CALLERS).map(|tag| scope.spawn(caller(tag))));
-        while engine.stats().log_sync_waits < u64::from(CALLERS) - 1 {
+        // A thread that has its answer before the gate is open has been told of a sync that did not happen.
+        let waits = |threads: &[ScopedJoinHandle<_>]| !threads.iter().any(|thread| thread.is_finished());
+        while log_syncs() == 0 && waits(&threads) {
             thread::yield_now();
         }
+        threads.extend((2..=CALLERS).map(|tag| scope.spawn(caller(tag))));
+        while engine.stats().log_sync_waits < u64::from(CALLERS) - 1 && waits(&threads) {
+            thread::yield_now();
+        }
+        let all_waited = waits(&threads);
         gate.open();
+        assert!(all_waited, "a caller had its answer before the sync had ended");
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let log_syncs = gate.log_syncs.load(Ordering::SeqCst);
-    (engine, heard, log_syncs)
+    (engine.clone(), heard, log_syncs())
 }
 
 #[test]

@@ -58,14 +58,13 @@ fn another_geometry_is_refused_by_name_and_with_both_values() {
     let mut store = Store::new(small());
     store.open().close().unwrap();
     let before = store.files();
-    let changes: [(&str, u64, u64, fn(&mut Config)); 3] = [
-        ("segment_bytes", 4096, 8192, |config| config.segment_bytes = 8192),
-        ("sector_bytes", 512, 1024, |config| config.sector_bytes = 1024),
-        ("chunk_bytes", 8192, 16_384, |config| config.chunk_bytes = 16_384),
+    let others = [
+        ("segment_bytes", 4096, 8192, Config { segment_bytes: 8192, ..small() }),
+        ("sector_bytes", 512, 1024, Config { sector_bytes: 1024, ..small() }),
+        ("chunk_bytes", 8192, 16_384, Config { chunk_bytes: 16_384, ..small() }),
     ];
-    for (name, was, is, change) in changes {
-        store.config = small();
-        change(&mut store.config);
+    for (name, was, is, other) in others {
+        store.config = other;
         match store.try_open() {
             Err(Error::Geometry { field, stored, configured }) => {
                 assert_eq!((field, stored, configured), (name, was, is));

@@ -94,6 +94,15 @@ impl Store {
         inspection
     }
 
+    /// Another store with the same files.
+    pub fn copy(&self) -> Store {
+        let copy = Store::new(self.config.clone());
+        for (name, bytes) in self.files() {
+            fs::write(copy.path(&name), bytes).expect("writable");
+        }
+        copy
+    }
+
     pub fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }

@@ -86,7 +86,8 @@ impl File {
     pub(super) fn dirty_sectors(&self) -> Vec<DirtySector<'_>> {
         let mut order: Vec<u32> = self.dirty.clone();
         order.sort_unstable();
-        let empty = |sector: &u32| DirtySector { sector: *sector as usize, contents: Vec::new(), writes: Vec::new() };
+        let empty =
+            |sector: &u32| DirtySector { sector: *sector as usize, contents: Vec::new(), writes: Vec::new() };
         let mut sectors: Vec<_> = order.iter().map(empty).collect();
         for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
             let at = order.binary_search(&version.sector).expect("a version belongs to a dirty sector");

@@ -368,7 +368,10 @@ impl State {
             return Err(power_is_off());
         }
         self.io_ops += 1;
-        assert!(self.io_ops < IO_LIMIT, "more than {IO_LIMIT} I/Os in one life of a disk: something does not end");
+        assert!(
+            self.io_ops < IO_LIMIT,
+            "more than {IO_LIMIT} I/Os in one life of a disk: something does not end"
+        );
         Ok(())
     }
 
@@ -438,7 +441,12 @@ impl State {
     fn note(&self, kind: IoKind, words: [u64; 4], ok: bool, line: impl FnOnce() -> String) {
         let [a, b, c, d] = words;
         self.timeline.note(&[kind as u64, a, b, c, d, u64::from(ok)], || {
-            format!("    {:<8} {}{}", format!("{kind:?}").to_lowercase(), line(), if ok { "" } else { "  FAILS" })
+            format!(
+                "    {:<8} {}{}",
+                format!("{kind:?}").to_lowercase(),
+                line(),
+                if ok { "" } else { "  FAILS" }
+            )
         });
     }
 }
@@ -559,7 +567,7 @@ impl DiskFile for SimFile {
             match end {
                 Some(end) => {
                     buf.copy_from_slice(&bytes[offset as usize..end as usize]);
-                    if state.lie == Some(Lie::FlipsBits) && state.io_ops % 64 == 0 && !buf.is_empty() {
+                    if state.lie == Some(Lie::FlipsBits) && state.io_ops.is_multiple_of(64) && !buf.is_empty() {
                         buf[0] ^= 4;
                     }
                     Ok(())

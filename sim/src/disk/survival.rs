@@ -26,8 +26,12 @@ pub enum Profile {
 
 impl Profile {
     /// All profiles, with the names that the command line takes.
-    pub const ALL: [(&str, Profile); 4] =
-        [("any", Profile::Any), ("sector", Profile::Sector), ("byte", Profile::Byte), ("garbage", Profile::Garbage)];
+    pub const ALL: [(&str, Profile); 4] = [
+        ("any", Profile::Any),
+        ("sector", Profile::Sector),
+        ("byte", Profile::Byte),
+        ("garbage", Profile::Garbage),
+    ];
 }
 
 /// How the unsynced versions of a crash are chosen.
@@ -53,7 +57,8 @@ enum Pattern {
 
 impl Pattern {
     fn draw(chooser: &mut Chooser, dirty: u32, writes: &[u64]) -> Pattern {
-        let moment = |chooser: &mut Chooser| writes[chooser.below(Concern::Survival, writes.len() as u32) as usize];
+        let moment =
+            |chooser: &mut Chooser| writes[chooser.below(Concern::Survival, writes.len() as u32) as usize];
         if dirty == 0 {
             return Pattern::Nothing;
         }

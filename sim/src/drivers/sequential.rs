@@ -18,7 +18,9 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidewall::{Config, Corruption, Durability, Engine, Error, Exec, Inspection, Point, Task, inspect, plant};
+use tidewall::{
+    Config, Corruption, Durability, Engine, Error, Exec, Inspection, Point, Task, inspect, plant,
+};
 
 /// Crashes in a recovery, in the recovery from that, and in that again.
 const DEPTH: u32 = 3;
@@ -243,7 +245,7 @@ impl<'a> Run<'a> {
         }
         self.note_trouble();
         // Now and then: reading the counters takes longer than a write.
-        if self.counts.operations % 4 == 0 { self.check_watermarks() } else { Ok(()) }
+        if self.counts.operations.is_multiple_of(4) { self.check_watermarks() } else { Ok(()) }
     }
 
     /// Whether a write that could not be made durable was accepted: the contract allows both.
@@ -252,8 +254,10 @@ impl<'a> Run<'a> {
             // In doubt until recovery; a prefix that includes it, or one that does not.
             return true;
         }
-        let last: BTreeMap<(u32, i64), &Point> = points.iter().map(|point| ((point.tag, point.ts_us), point)).collect();
-        let differs = |point: &&Point| self.model.range(point.tag, point.ts_us, point.ts_us).next() != Some(**point);
+        let last: BTreeMap<(u32, i64), &Point> =
+            points.iter().map(|point| ((point.tag, point.ts_us), point)).collect();
+        let differs =
+            |point: &&Point| self.model.range(point.tag, point.ts_us, point.ts_us).next() != Some(**point);
         let Some(point) = last.into_values().find(differs) else { return false };
         self.disk.heal_reads();
         let seen = self.engine().query(point.tag, point.ts_us..=point.ts_us);
@@ -267,7 +271,10 @@ impl<'a> Run<'a> {
         self.troubled |= !fired.is_empty();
         match result {
             Ok(()) if final_fault.is_some() => {
-                let story = format!("{call} returned Ok although a {} struck during it", final_fault.expect("checked").name());
+                let story = format!(
+                    "{call} returned Ok although a {} struck during it",
+                    final_fault.expect("checked").name()
+                );
                 Err(Violation::new(Verdict::Lost, "I8", story))
             }
             Ok(()) => {
@@ -333,7 +340,8 @@ impl<'a> Run<'a> {
                     return Ok(());
                 }
                 let wanted = self.model.range(tag, low, high).count();
-                let story = format!("tag {tag} in {low}..={high}: {} points, not the {wanted} accepted", found.len());
+                let story =
+                    format!("tag {tag} in {low}..={high}: {} points, not the {wanted} accepted", found.len());
                 Err(Violation::new(Verdict::Lost, "accepted points are visible", story))
             }
             Err(error) => self.excuse("query", &error),
@@ -371,7 +379,8 @@ impl<'a> Run<'a> {
                 return Err(Violation::new(Verdict::Stuck, "close", "a closed engine answers"));
             }
             if self.chooser.chance(Concern::Ops, 64) {
-                let other = Config { chunk_bytes: self.shape.config.chunk_bytes + 512, ..self.shape.config.clone() };
+                let other =
+                    Config { chunk_bytes: self.shape.config.chunk_bytes + 512, ..self.shape.config.clone() };
                 match Engine::open(Arc::new(self.disk.clone()), other) {
                     Err(Error::Geometry { field: "chunk_bytes", .. }) => {}
                     Err(_) if !self.disk.take_fired().is_empty() || self.disk.is_dead() => {}
@@ -392,7 +401,11 @@ impl<'a> Run<'a> {
         let mut points = self.source.points(&self.shape, 2, &mut self.chooser);
         points[1].tag = 0;
         let wrong = |call: &str, got: String| {
-            Err(Violation::new(Verdict::Stuck, "refusals", format!("{call} was not refused as it must be: {got}")))
+            Err(Violation::new(
+                Verdict::Stuck,
+                "refusals",
+                format!("{call} was not refused as it must be: {got}"),
+            ))
         };
         match self.engine().write_batch(&points) {
             Err(Error::InvalidTag { index: 1 }) => {}
@@ -471,7 +484,10 @@ impl<'a> Run<'a> {
         let durable_before = self.marks[1];
         self.marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
         if stats.durable_lsn != stats.appended_lsn || stats.durable_lsn.0 < durable_before {
-            let story = format!("durable {durable_before} before, {} of {} after", stats.durable_lsn, stats.appended_lsn);
+            let story = format!(
+                "durable {durable_before} before, {} of {} after",
+                stats.durable_lsn, stats.appended_lsn
+            );
             return Err(Violation::new(Verdict::Lost, "I7", story));
         }
         self.read_only = false;
@@ -488,8 +504,8 @@ impl<'a> Run<'a> {
                 let (away, when) = (self.chooser.below(Concern::Crash, 20), self.when());
                 disk.arm_crash(away, when);
                 self.faults.arm(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });
-            } else if retries < 2 && self.chooser.chance(Concern::Faults, 32) {
-                let armed = self.draw_error();
+            } else if retries < 2 && self.chooser.chance(Concern::Faults, 40) {
+                let armed = self.draw_error_at_open();
                 disk.arm(armed);
             }
             let exec = Box::new(Shuffled(AtomicU64::new(self.chooser.below(Concern::Order, 1 << 16).into())));
@@ -549,7 +565,8 @@ impl<'a> Run<'a> {
     }
 
     fn judge_snapshot(&mut self, snapshot: &Snapshot) -> Step {
-        self.timeline.note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
+        self.timeline
+            .note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
         let image = self.disk.from_snapshot(snapshot, &mut self.chooser, self.setting.profile);
         self.counts.crashes += 1;
         if self.chooser.chance(Concern::Crash, 64) {
@@ -587,7 +604,8 @@ impl<'a> Run<'a> {
             // The last frames of a log prove each other durable only up to the last but one sync.
             Ok(_) if rot.unprovable => Ok(()),
             Ok(_) if rot.must_refuse => {
-                let story = format!("{name} opened with byte {} damaged, below what was proven durable", bit / 8);
+                let story =
+                    format!("{name} opened with byte {} damaged, below what was proven durable", bit / 8);
                 Err(Violation::new(Verdict::Lost, "I6", story))
             }
             Ok(engine) => {
@@ -668,7 +686,9 @@ impl<'a> Run<'a> {
         let stats = self.engine().stats();
         let all = self.base_lsn + self.accepted;
         let state = (stats.appended_lsn.0, stats.durable_lsn.0, stats.checkpoint_lsn.0);
-        if state != (all, all, all) || (stats.buffered_points, stats.sealed_buffers, stats.busy_segments) != (0, 0, 0) {
+        if state != (all, all, all)
+            || (stats.buffered_points, stats.sealed_buffers, stats.busy_segments) != (0, 0, 0)
+        {
             let story = format!("{all} points accepted, but after a flush {stats:?}");
             return Err(Violation::new(Verdict::Stuck, "flush", story));
         }
@@ -700,18 +720,41 @@ impl<'a> Run<'a> {
         self.read_only |= fired.iter().any(|fault| is_final(*fault));
     }
 
+    /// An error for some call to come.
     fn draw_error(&mut self) -> Armed {
-        let faults = Concern::Faults;
-        let kind = if self.chooser.chance(faults, 128) {
-            self.chooser.pick(faults, &[IoKind::Write, IoKind::Sync])
+        let kind = if self.chooser.chance(Concern::Faults, 128) {
+            self.chooser.pick(Concern::Faults, &[IoKind::Write, IoKind::Sync])
         } else {
-            self.chooser.pick(faults, &IoKind::ALL)
+            self.chooser.pick(Concern::Faults, &IoKind::ALL)
         };
+        self.draw_error_of(kind, 6)
+    }
+
+    /// An error for a call of an opening, which makes some kinds of call seldom and others nowhere else.
+    fn draw_error_at_open(&mut self) -> Armed {
+        let rare = [IoKind::Remove, IoKind::SetLen, IoKind::Rename, IoKind::List, IoKind::SyncDir];
+        if self.chooser.chance(Concern::Faults, 128) {
+            let kind = self.chooser.pick(Concern::Faults, &rare);
+            return self.draw_error_of(kind, 1);
+        }
+        let kind = self.chooser.pick(Concern::Faults, &IoKind::ALL);
+        self.draw_error_of(kind, 6)
+    }
+
+    fn draw_error_of(&mut self, kind: IoKind, within: u32) -> Armed {
+        let faults = Concern::Faults;
         let effect = match kind {
-            IoKind::Sync => self.chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean]),
+            IoKind::Sync => {
+                self.chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
+            }
             _ => Effect::Part(self.chooser.below(faults, 256) as u8),
         };
-        Armed { kind, after: self.chooser.below(faults, 6), sticky: self.chooser.chance(faults, 64), effect }
+        Armed {
+            kind,
+            after: self.chooser.below(faults, within),
+            sticky: self.chooser.chance(faults, 64),
+            effect,
+        }
     }
 }
 
@@ -743,7 +786,9 @@ impl Rot {
             for (index, at) in segment.frames.iter().enumerate() {
                 let end = segment.frames.get(index + 1).map_or(segment.end_offset, |next| next.offset);
                 let payload = at.offset + 48 + u64::from(at.header.count) * 17;
-                if !(at.offset..end).contains(&byte) || at.header.end_lsn().0 <= manifest_lsn_floor(inspection) {
+                if !(at.offset..end).contains(&byte)
+                    || at.header.end_lsn().0 <= manifest_lsn_floor(inspection)
+                {
                     continue;
                 }
                 let others = inspection.segments.iter().flat_map(|segment| &segment.frames);
@@ -755,13 +800,15 @@ impl Rot {
                     .max(manifest_lsn);
                 let live = segment.live_frames > 0;
                 rot.unprovable = live && at.header.end_lsn().0 > proven;
-                rot.must_refuse = live && !rot.unprovable && byte < payload && segment.live_frames == segment.frames.len();
+                rot.must_refuse =
+                    live && !rot.unprovable && byte < payload && segment.live_frames == segment.frames.len();
             }
         }
         for chunk in inspection.chunks.iter().filter(|chunk| chunk.file == file) {
-            let hit = chunk.blocks.iter().find(|(block, _)| {
-                (block.offset..block.offset + u64::from(block.len)).contains(&byte)
-            });
+            let hit = chunk
+                .blocks
+                .iter()
+                .find(|(block, _)| (block.offset..block.offset + u64::from(block.len)).contains(&byte));
             rot.block_of = hit.map(|(block, _)| block.tag.get());
         }
         rot

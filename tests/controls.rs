@@ -1,0 +1,69 @@
+//! Who watches the oracle: each planted bug and each lying disk must turn a campaign red.
+//!
+//! A checker that has not been caught catching is not trusted. The first test is the control of the others: without a
+//! bug and with an honest disk the same seeds are green.
+
+use std::num::NonZero;
+use tidewall::plant::Bug;
+use tidewall_sim::disk::Lie;
+use tidewall_sim::fault::Fault;
+use tidewall_sim::model::Verdict;
+use tidewall_sim::runner::{self, Campaign, Sum};
+use tidewall_sim::scenario::Setting;
+
+fn campaign(seeds: u64, setting: Setting<'static>) -> Sum {
+    let campaign = Campaign {
+        setting,
+        seeds: Some(seeds),
+        start: 0,
+        time: None,
+        jobs: NonZero::new(2).unwrap(),
+        shard: (0, 1),
+        recheck_percent: 10,
+    };
+    runner::run(&campaign, |_| {})
+}
+
+#[test]
+fn an_honest_disk_and_a_sound_engine_survive_and_every_fault_strikes() {
+    let sum = campaign(2000, Setting::default());
+    assert_eq!(sum.failures.first().map(|failure| failure.violation.to_string()), None);
+    assert_eq!((sum.seeds, sum.diverged.len()), (2000, 0));
+    assert!(sum.rechecked >= 150, "{} seeds ran twice", sum.rechecked);
+    assert!(sum.counts.crashes >= 5 * sum.seeds, "{} crashes", sum.counts.crashes);
+    assert!(sum.counts.acked_points_checked > 1_000_000);
+    let unfired: Vec<_> = Fault::ALL.iter().filter(|fault| sum.faults.of(**fault).fired == 0).collect();
+    assert!(unfired.is_empty(), "never struck: {unfired:?}");
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in Bug::ALL {
+        let sum = campaign(2000, Setting { plant: Some(*bug), ..Setting::default() });
+        let found = sum.failures.first().unwrap_or_else(|| panic!("{} survives: {}", bug.name(), bug.what()));
+        println!("{:<4} seed {:>4}: {}", bug.name(), found.seed, found.violation);
+    }
+}
+
+#[test]
+fn a_disk_that_ignores_sync_is_found_out() {
+    assert_found(Lie::IgnoresSync, &[Verdict::Lost]);
+}
+
+#[test]
+fn a_disk_that_forgets_names_is_found_out() {
+    assert_found(Lie::ForgetsNames, &[Verdict::Lost, Verdict::Stuck]);
+}
+
+/// The engine refuses what it reads wrongly, so the oracle sees calls fail that have no reason to.
+#[test]
+fn a_disk_that_flips_bits_is_found_out() {
+    assert_found(Lie::FlipsBits, &[Verdict::Lost, Verdict::Stuck]);
+}
+
+fn assert_found(lie: Lie, verdicts: &[Verdict]) {
+    let sum = campaign(200, Setting { lie: Some(lie), ..Setting::default() });
+    let found = sum.failures.first().unwrap_or_else(|| panic!("{lie:?} survives"));
+    println!("{lie:?} seed {}: {}", found.seed, found.violation);
+    assert!(verdicts.contains(&found.violation.verdict), "{}", found.violation);
+}

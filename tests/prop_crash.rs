@@ -1,0 +1,20 @@
+//! The engine against the model, through crashes: proptest fills the tape that `sim` otherwise fills from a seed.
+//!
+//! The same scenario, the same oracle; proptest shrinks the bytes, and 0 is the plainest of all decisions.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tidewall_sim::choice::Chooser;
+use tidewall_sim::drivers::sequential;
+use tidewall_sim::scenario::Setting;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_promise_holds_on_any_tape(bytes in vec(any::<u8>(), 0..20_000)) {
+        let outcome = sequential::run(Chooser::from_bytes(bytes), Setting::default());
+        prop_assert_eq!(outcome.violation, None, "tape:\n{}", outcome.tape.to_text());
+        prop_assert!(outcome.counts.operations >= 160);
+    }
+}

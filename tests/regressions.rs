@@ -1,0 +1,28 @@
+//! Every saved tape: a run that once broke a promise, and must not again. The first line of each tells its story.
+//!
+//! A tape is a list of decisions, so it means what it meant only as long as the workload asks for the same ones. A
+//! change that makes a tape meaningless must bring a new tape for the same story: put the bug back, run the campaign with
+//! `--save`, and look at what it finds.
+
+use std::path::Path;
+use tidewall_sim::choice::Chooser;
+use tidewall_sim::drivers::sequential;
+use tidewall_sim::runner::profile;
+use tidewall_sim::scenario::Setting;
+use tidewall_sim::tape_file::TapeFile;
+
+#[test]
+fn every_saved_tape_keeps_its_promises() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tapes");
+    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "there are saved tapes");
+    for path in paths {
+        let file = TapeFile::parse(&std::fs::read(&path).unwrap()).expect("a tape").expect("a whole one");
+        println!("{}: {}", path.display(), file.story);
+        let setting =
+            Setting { profile: profile(&file.profile).expect("a known profile"), ..Setting::default() };
+        let outcome = sequential::run(Chooser::from_tape(file.tape), setting);
+        assert_eq!(outcome.violation, None, "{}: {}", path.display(), file.story);
+    }
+}
