@@ -69,11 +69,13 @@ fn opening_again_and_again_changes_nothing() {
 fn a_flush_leaves_the_log_free() {
     let store = Store::new(Config { segments_max: 8, sealed_max: 1000, ..small() });
     let engine = store.open();
+    let mut count = 0;
     while engine.stats().busy_segments < 5 {
-        let n = engine.stats().buffered_points as usize;
-        engine.write(point(1, n)).unwrap();
+        engine.write(point(1, count)).unwrap();
+        count += 1;
+        assert!(count < 10_000, "{:?}", engine.stats());
     }
-    let count = engine.stats().buffered_points as usize;
+    assert_eq!(engine.stats().buffered_points, count as u64);
     engine.flush().unwrap();
     let stats = engine.stats();
     assert_eq!((stats.busy_segments, stats.buffered_points, stats.sealed_buffers), (0, 0, 0));

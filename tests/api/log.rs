@@ -136,6 +136,7 @@ fn the_ring_is_used_round_and_round_without_growing() {
     let mut rotations = 0;
     let mut written = 0;
     while rotations < 100 {
+        assert!(written < 100_000, "{rotations} rotations");
         for _ in 0..500 {
             engine.write(point(1 + written as u32 % 3, written / 3)).unwrap();
             written += 1;
@@ -173,6 +174,7 @@ fn when_all_segments_are_busy_writers_wait_for_a_flush_and_do_not_fail() {
             engine.write(point(tag, n)).unwrap();
         }
         n += 1;
+        assert!(n < 1_000, "the ring never gets full");
     }
     let stats = engine.stats();
     assert_eq!((stats.segments, stats.grown_segments), (4, 2), "the ring grows to its maximum first");

@@ -1,7 +1,7 @@
 //! One handle, many threads.
 
 use crate::support::{Store, assert_holds, point, points, small};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use tidewall::{Config, Durability, Engine};
 
@@ -47,30 +47,45 @@ fn every_point_of_four_threads_on_one_handle_is_there_afterwards() {
 fn a_reader_sees_a_growing_prefix_while_points_move_from_memory_to_blocks() {
     let store = Store::new(small());
     let engine = store.open();
-    let reads = AtomicUsize::new(0);
+    let (reads, written) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        let (engine, reads) = (&engine, &reads);
-        scope.spawn(move || {
-            for n in 0..POINTS {
-                engine.write(point(1, n)).unwrap();
-                if n % 100 == 99 {
-                    engine.flush().unwrap();
-                    // Not so fast that the reader sees the end only.
-                    while reads.load(Ordering::Acquire) < n / 100 {
-                        thread::yield_now();
-                    }
+        let reader = scope.spawn(|| {
+            let mut seen = 0;
+            loop {
+                let last = written.load(Ordering::Acquire);
+                let found = engine.query(1, ..).unwrap();
+                assert!(found.len() >= seen, "of {seen} points that were seen, {} are left", found.len());
+                assert!(found == points(1, found.len()), "not a prefix");
+                seen = found.len();
+                reads.fetch_add(1, Ordering::AcqRel);
+                if last {
+                    return seen;
                 }
             }
         });
-        let mut seen = 0;
-        while seen < POINTS {
-            let found = engine.query(1, ..).unwrap();
-            assert!(found.len() >= seen, "of {seen} points that were seen, {} are left", found.len());
-            assert!(found == points(1, found.len()), "not a prefix");
-            seen = found.len();
-            reads.fetch_add(1, Ordering::AcqRel);
+        let end = SetOnDrop(&written);
+        for n in 0..POINTS {
+            engine.write(point(1, n)).unwrap();
+            if n % 100 == 99 {
+                engine.flush().unwrap();
+                // Not so fast that the reader sees the end only.
+                while reads.load(Ordering::Acquire) < n / 100 && !reader.is_finished() {
+                    thread::yield_now();
+                }
+            }
         }
+        drop(end);
+        assert_eq!(reader.join().unwrap(), POINTS);
     });
+}
+
+/// Ends the other thread's loop even when this one panics.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 #[test]
@@ -111,7 +126,7 @@ fn a_close_among_writers_keeps_exactly_what_each_of_them_was_told_was_accepted()
                 scope.spawn(move || (0..).take_while(|n| engine.write(point(tag, *n)).is_ok()).count())
             })
             .collect();
-        while engine.stats().flushes < 3 {
+        while engine.stats().flushes < 3 && !writers.iter().any(|writer| writer.is_finished()) {
             thread::yield_now();
         }
         engine.close().unwrap();
