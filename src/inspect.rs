@@ -14,6 +14,7 @@ use crate::wal::scan::{End, FrameAt};
 use crate::wal::segment_name;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 /// What a segment is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +39,19 @@ pub struct SegmentInfo {
     pub generation: Option<Generation>,
     /// Its frames in order.
     pub frames: Vec<FrameAt>,
-    /// How many of `frames` would be replayed.
-    pub live_frames: usize,
+    /// Which of `frames` are part of the log.
+    pub live: Range<usize>,
     /// Byte offset behind the last frame.
     pub end_offset: u64,
     /// What is there.
     pub end: End,
+}
+
+impl SegmentInfo {
+    /// The frames that are part of the log from the checkpoint on.
+    pub fn live(&self) -> &[FrameAt] {
+        &self.frames[self.live.clone()]
+    }
 }
 
 /// One chunk file.
@@ -139,7 +147,7 @@ fn describe_segments(log: &survey::Log) -> Vec<SegmentInfo> {
             role,
             generation: segment.scan.generation,
             frames: segment.scan.frames.clone(),
-            live_frames: part.map_or(0, |part| part.frames.len()),
+            live: part.map_or(0..0, |part| part.frames.clone()),
             end_offset: segment.scan.end_offset,
             end: segment.scan.end,
         }
@@ -233,7 +241,7 @@ impl fmt::Display for Inspection {
                     "{} generation {generation}, {} frames ({} to replay), LSN {}..{}, up to offset {}",
                     if role == SegmentRole::Live { "live: " } else { "stale:" },
                     segment.frames.len(),
-                    segment.live_frames,
+                    segment.live.len(),
                     segment.frames.first().map_or(Lsn(0), |at| at.header.first_lsn),
                     segment.frames.last().map_or(Lsn(0), |at| at.header.end_lsn()),
                     segment.end_offset

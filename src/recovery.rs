@@ -35,7 +35,7 @@ use crate::survey;
 use crate::sync::Arc;
 use crate::wal::ring::{Ring, Slot};
 use crate::wal::scan::End;
-use crate::wal::{Log, Start, frame, segment_name, segment_slot};
+use crate::wal::{Log, Start, frame, segment_name};
 use std::collections::BTreeMap;
 
 /// What opening a store found and did.
@@ -122,7 +122,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     let has_tail = proven < end && !plant::on(Bug::S1);
     let rewrite_from = if has_tail { proven } else { end };
     let span = |epoch| Span { epoch, first_lsn: rewrite_from };
-    let files = complete_ring(&**disk, health, config, &names)?;
+    let files = complete_ring(&**disk, health, config, &names, &log)?;
     version.apply(&Edit { epoch: Some(version.epoch + 1), ..Edit::default() });
     if !has_tail {
         version.apply(&Edit {
@@ -222,20 +222,25 @@ fn describe(report: &mut RecoveryReport, version: &Version, log: &survey::Log) {
     }
 }
 
-/// Opens all segments, and creates or completes those that the ring should have and a crash (or a larger
+/// Opens all segments, and creates or completes those that the ring must have and a crash (or a larger
 /// configuration) left out. Their names become durable with that of the manifest that step 3 writes.
 fn complete_ring(
     disk: &dyn Disk,
     health: &Health,
     config: &Config,
     names: &[String],
+    log: &survey::Log,
 ) -> Result<Vec<Arc<dyn DiskFile>>> {
-    let found = names.iter().filter_map(|name| segment_slot(name)).map(|slot| slot + 1).max().unwrap_or(0);
+    // A file that is not whole and holds no part of the log is what is left of a segment that could not be made. The
+    // ring can do without it, as it did before, and makes it anew when it has to grow.
+    let whole = |(index, segment): &(usize, &survey::Segment)| {
+        segment.bytes.len() as u64 == config.segment_bytes || log.chain.parts.iter().any(|part| part.segment == *index)
+    };
+    let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
     let mut files = Vec::new();
-    for slot in 0..found.max(config.segments) {
+    for slot in 0..found.unwrap_or(0).max(config.segments) {
         let name = segment_name(slot);
-        let exists = names.contains(&name);
-        let mode = if exists { OpenMode::Write } else { OpenMode::Create };
+        let mode = if names.contains(&name) { OpenMode::Write } else { OpenMode::Create };
         let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
         let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
         if len != config.segment_bytes {

@@ -96,6 +96,9 @@ pub(crate) fn check_chunk(disk: &dyn Disk, number: u64, end: u64, chunk_bytes: u
         opened => opened.map_err(|error| Error::io("open", &name, error))?,
     };
     let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
+    if end > chunk_bytes {
+        return Err(Error::corrupt(&name, chunk_bytes, format!("no block behind the chunk's {chunk_bytes} bytes")));
+    }
     if len < end {
         return Err(Error::corrupt(&name, len, format!("blocks up to offset {end}")));
     }

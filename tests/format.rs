@@ -343,7 +343,7 @@ fn golden_run(dir: &Path) {
     drop(engine);
 
     let inspection = inspect(&RealDisk::new(dir).unwrap()).unwrap();
-    let live = inspection.segments.iter().filter(|segment| segment.live_frames > 0);
+    let live = inspection.segments.iter().filter(|segment| !segment.live.is_empty());
     let last = live.max_by_key(|segment| segment.generation).unwrap();
     let mut bytes = fs::read(dir.join(&last.file)).unwrap();
     bytes[last.end_offset as usize - 40..last.end_offset as usize].fill(0);

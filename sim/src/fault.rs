@@ -65,6 +65,8 @@ faults! {
     Sticky = "sticky": "an error comes again each time until the fault is lifted",
     NoSpace = "no_space": "whatever needs space fails with ENOSPC until there is space again",
     BitRot = "bit_rot": "one bit of durable data is flipped",
+    Misdirected = "misdirected_write": "a block lies where another one should be",
+    FileGone = "file_gone": "a file that the store needs is not there any more",
 }
 
 /// How often each fault was armed and fired.

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`choice`] | the tape: seeds, files and bytes as sources of decisions |
 //! | [`disk`] | the simulated disk, its faults, its crashes |
+//! | [`damage`] | what can happen to a disk at rest, and what a store owes to it |
 //! | [`fault`] | every fault by name; armed and fired |
 //! | [`workload`] | swarms of operations, generated points |
 //! | [`trace`] | recorded sensor data as the workload |
@@ -29,6 +30,7 @@
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
 pub mod choice;
+pub mod damage;
 pub mod disk;
 pub mod drivers;
 pub mod fault;

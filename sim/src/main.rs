@@ -398,7 +398,7 @@ fn inspect(args: &InspectArgs) -> Result<u8, Unusable> {
                 "sound": damage.is_empty(),
                 "manifest_records": inspection.manifest_records,
                 "segments": inspection.segments.len(),
-                "frames_to_replay": inspection.segments.iter().map(|segment| segment.live_frames).sum::<usize>(),
+                "frames_to_replay": inspection.segments.iter().map(|segment| segment.live.len()).sum::<usize>(),
                 "chunks": inspection.chunks.len(),
                 "blocks": blocks,
                 "end_lsn": inspection.end_lsn.0,

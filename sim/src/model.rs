@@ -151,6 +151,11 @@ impl Model {
         self.tags.iter().map(|tag| tag.acked.0.len() as u64).sum()
     }
 
+    /// Number of the tag's points that may survive a crash and need not.
+    pub fn maybes(&self, tag: u32) -> usize {
+        self.tag(tag).maybe.len()
+    }
+
     /// The points of a tag that a query of a running engine must give.
     pub fn range(&self, tag: u32, low: i64, high: i64) -> impl Iterator<Item = Point> + '_ {
         self.tag(tag).now.range(low, high).iter().map(move |(ts_us, (bits, quality))| Point {

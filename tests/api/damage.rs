@@ -51,7 +51,7 @@ fn store_with_data() -> Store {
     engine.sync().unwrap();
     drop(engine);
     let inspection = store.inspect_sound();
-    assert_eq!(inspection.segments.iter().filter(|segment| segment.live_frames > 0).count(), 2);
+    assert_eq!(inspection.segments.iter().filter(|segment| !segment.live.is_empty()).count(), 2);
     assert!(store.names("chunk-").len() > 2);
     store
 }
@@ -306,7 +306,7 @@ fn no_damaged_frame_anywhere_in_the_log_takes_durable_points_with_it_in_silence(
 fn a_lost_segment_below_what_was_durable_is_corruption() {
     let store = store_with_data();
     let inspection = store.inspect_sound();
-    let live = inspection.segments.iter().filter(|segment| segment.live_frames > 0);
+    let live = inspection.segments.iter().filter(|segment| !segment.live.is_empty());
     let first = live.min_by_key(|segment| segment.generation).unwrap();
     fs::remove_file(store.path(&first.file)).unwrap();
     let before = store.files();

@@ -323,7 +323,6 @@ fn an_opening_that_fails_half_way_can_be_tried_again() {
 }
 
 #[test]
-#[ignore = "engine: complete_ring insists on the leftover of a segment that could not be made"]
 fn a_segment_that_could_not_be_made_does_not_keep_the_store_from_opening() {
     let store = Store::new(small());
     let fault = Fault::new();

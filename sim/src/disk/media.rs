@@ -188,6 +188,10 @@ impl File {
     pub(super) fn flip(&mut self, bit: u64) {
         self.bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
     }
+
+    pub(super) fn copy_within(&mut self, from: u64, to: u64, len: u64) {
+        self.bytes.copy_within(from as usize..(from + len) as usize, to as usize);
+    }
 }
 
 /// A change of the directory that is not durable.
@@ -263,6 +267,12 @@ impl Media {
         Arc::make_mut(&mut self.names).remove(name).ok_or(io::ErrorKind::NotFound)?;
         self.name_changes.push(NameChange::Remove { name: name.into() });
         Ok(())
+    }
+
+    /// A name is gone for good, although nobody removed it.
+    pub(super) fn lose(&mut self, name: &str) {
+        Arc::make_mut(&mut self.names).remove(name);
+        Arc::make_mut(&mut self.durable_names).remove(name);
     }
 
     pub(super) fn sync_names(&mut self) {

@@ -21,6 +21,7 @@ use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
 use media::Media;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use tidewall::disk::{Disk, DiskFile, OpenMode};
@@ -332,6 +333,13 @@ impl SimDisk {
         state.media.lookup(name).map(|inode| state.media.file(inode).bytes().to_vec())
     }
 
+    /// The contents of all files as reads see them, by name.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.0.lock();
+        let content = |inode: &usize| state.media.file(*inode).bytes().to_vec();
+        state.media.names().iter().map(|(name, inode)| (name.to_string(), content(inode))).collect()
+    }
+
     /// A disk with these files, all durable.
     pub fn from_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> SimDisk {
         let disk = SimDisk::new(Timeline::default());
@@ -343,14 +351,39 @@ impl SimDisk {
         disk
     }
 
-    /// Flips one bit at rest.
-    pub fn rot(&self, name: &str, bit: u64) {
+    /// Changes what is at rest, and notes the fault that did it.
+    pub fn damage(&self, fault: Fault, name: &str, change: Damage) {
         let mut state = self.0.lock();
-        let inode = state.media.lookup(name).expect("bits rot in files that are there");
-        state.media.file_mut(inode).flip(bit);
-        state.counts.count(Fault::BitRot, true);
-        state.timeline.note(&[bit], || format!("    rot      {name} byte {} bit {}", bit / 8, bit % 8));
+        let inode = state.media.lookup(name).expect("damage strikes files that are there");
+        state.counts.count(fault, true);
+        state.timeline.note(&[fault as u64], || format!("    {} of {name}: {change:?}", fault.name()));
+        match change {
+            Damage::Flip { bit } => state.media.file_mut(inode).flip(bit),
+            Damage::Copy { from, to, len } => state.media.file_mut(inode).copy_within(from, to, len),
+            Damage::Remove => state.media.lose(name),
+        }
     }
+}
+
+/// What can happen to a file at rest.
+#[derive(Clone, Copy, Debug)]
+pub enum Damage {
+    /// This bit is the other way round.
+    Flip {
+        /// Counted from the start of the file.
+        bit: u64,
+    },
+    /// What belongs at one offset is at another one, too.
+    Copy {
+        /// Where it belongs.
+        from: u64,
+        /// Where it was written.
+        to: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The file is gone.
+    Remove,
 }
 
 fn fault_of(armed: &Armed) -> Fault {

@@ -6,6 +6,7 @@
 //! recovery can crash again, three deep, and meet errors of its own.
 
 use crate::choice::{Chooser, Concern, SplitMix};
+use crate::damage::{self, Expected};
 use crate::disk::{Armed, Effect, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Model, Verdict, Violation};
@@ -91,6 +92,13 @@ struct Run<'a> {
     /// The log's end when the engine was opened, and what was accepted since.
     base_lsn: u64,
     accepted: u64,
+    /// The engine cannot have accepted more than that.
+    count_is_exact: bool,
+    longest_write: u64,
+    /// A step has handed everything to the operating system since the last write: it survives the process.
+    handed: bool,
+    /// The recovery to come must find everything that was accepted.
+    must_keep_all: bool,
     marks: [u64; 3],
     /// Log segments and blocks that the engine's counters have shown, to be added when it goes.
     progress: (u64, u64),
@@ -128,6 +136,10 @@ impl<'a> Run<'a> {
             troubled: false,
             base_lsn: 0,
             accepted: 0,
+            count_is_exact: true,
+            longest_write: 0,
+            handed: false,
+            must_keep_all: false,
             marks: [0; 3],
             progress: (0, 0),
             chooser,
@@ -229,6 +241,9 @@ impl<'a> Run<'a> {
             many => self.engine().write_batch(many),
         };
         let accepted = match &result {
+            Ok(()) if self.read_only => {
+                return Err(Violation::new(Verdict::Lost, "I8", "write returned Ok after a failed sync"));
+            }
             Ok(()) => true,
             Err(error) => {
                 self.excuse("write", error)?;
@@ -236,6 +251,8 @@ impl<'a> Run<'a> {
             }
         };
         if accepted {
+            self.longest_write = self.longest_write.max(points.len() as u64);
+            self.handed = false;
             points.iter().for_each(|point| self.model.accept(point));
             self.counts.points_written += points.len() as u64;
             self.accepted += points.len() as u64;
@@ -258,7 +275,11 @@ impl<'a> Run<'a> {
             points.iter().map(|point| ((point.tag, point.ts_us), point)).collect();
         let differs =
             |point: &&Point| self.model.range(point.tag, point.ts_us, point.ts_us).next() != Some(**point);
-        let Some(point) = last.into_values().find(differs) else { return false };
+        let Some(point) = last.into_values().find(differs) else {
+            // The same bits are there already: accepted or not, nothing shows it but the length of the log.
+            self.count_is_exact = false;
+            return false;
+        };
         self.disk.heal_reads();
         let seen = self.engine().query(point.tag, point.ts_us..=point.ts_us);
         matches!(seen.as_deref(), Ok([seen]) if seen == point)
@@ -305,10 +326,11 @@ impl<'a> Run<'a> {
         self.note_trouble();
         let expected = self.base_lsn + self.accepted;
         let appended = self.engine().stats().appended_lsn.0;
-        if appended != expected && !self.disk.is_dead() {
+        if appended != expected && self.count_is_exact && !self.disk.is_dead() {
             let story = format!("after two steps {appended} points are in the log, of {expected} accepted");
             return Err(Violation::new(Verdict::Stuck, "step", story));
         }
+        self.handed = !self.disk.is_dead();
         self.check_watermarks()
     }
 
@@ -385,7 +407,7 @@ impl<'a> Run<'a> {
                     Err(Error::Geometry { field: "chunk_bytes", .. }) => {}
                     Err(_) if !self.disk.take_fired().is_empty() || self.disk.is_dead() => {}
                     other => {
-                        let story = format!("opened with another chunk size: {:?}", other.err());
+                        let story = format!("opened with another geometry: {:?}", other.err());
                         return Err(Violation::new(Verdict::Stuck, "geometry is compared", story));
                     }
                 }
@@ -436,6 +458,7 @@ impl<'a> Run<'a> {
     /// The process dies; the machine does not.
     fn kill(&mut self) -> Step {
         self.retire_engine();
+        self.must_keep_all = self.handed && !self.read_only;
         self.faults.count(Fault::Kill, true);
         self.disk.heal();
         self.recover()
@@ -460,7 +483,10 @@ impl<'a> Run<'a> {
 
     fn recover(&mut self) -> Step {
         let closed = std::mem::take(&mut self.closed);
+        let must_keep_all = std::mem::take(&mut self.must_keep_all);
+        let crashes = self.counts.crashes;
         let (engine, disk) = self.open(self.disk.clone())?;
+        let must_keep_all = must_keep_all && self.counts.crashes == crashes;
         self.disk = disk;
         // What was snapped while recovery was at work is judged by what was promised before.
         self.judge_snapshots()?;
@@ -476,6 +502,11 @@ impl<'a> Run<'a> {
         let mut model = std::mem::take(&mut self.model);
         let judged = self.judge(&engine, &model, None);
         let survived = judged?;
+        let lost = model.all_tags().zip(&survived).find(|(tag, survived)| **survived < model.maybes(*tag));
+        if let Some((tag, _)) = lost.filter(|_| must_keep_all) {
+            let story = format!("tag {tag}: a step had handed everything to the system, and the process died alone");
+            return Err(Violation::new(Verdict::Lost, "step", story));
+        }
         model.all_tags().zip(survived).for_each(|(tag, survived)| model.recovered(tag, survived));
         self.model = model;
         let stats = engine.stats();
@@ -492,7 +523,36 @@ impl<'a> Run<'a> {
         }
         self.read_only = false;
         self.troubled = false;
+        self.handed = false;
+        self.count_is_exact = true;
         self.engine = Some(engine);
+        if self.chooser.chance(Concern::Crash, 48) { self.inspect_recovered() } else { Ok(()) }
+    }
+
+    /// After a recovery the disk alone proves all of the log to be durable, and what is in memory is what is in the log
+    /// and in no block: each point once (I5).
+    fn inspect_recovered(&mut self) -> Step {
+        let inspection = self.inspect(&self.disk.clone())?;
+        let stats = self.engine().stats();
+        let Some(version) = &inspection.version else {
+            return Err(Violation::new(Verdict::Lost, "I4", "an open store has no manifest"));
+        };
+        if (inspection.proven_lsn, inspection.end_lsn) != (stats.durable_lsn, stats.durable_lsn) {
+            let story = format!(
+                "after recovery the log ends at {} and is proven up to {}, but {} is called durable",
+                inspection.end_lsn, inspection.proven_lsn, stats.durable_lsn
+            );
+            return Err(Violation::new(Verdict::Lost, "I6", story));
+        }
+        let live = inspection.segments.iter().flat_map(|segment| segment.live());
+        let unflushed = live.filter(|frame| {
+            version.tags.get(&frame.header.tag).is_none_or(|tag| tag.flushed_lsn <= frame.header.first_lsn)
+        });
+        let points: u64 = unflushed.map(|frame| u64::from(frame.header.count)).sum();
+        if points != stats.buffered_points {
+            let story = format!("{points} points are in the log only, {} are in memory", stats.buffered_points);
+            return Err(Violation::new(Verdict::Invented, "I5", story));
+        }
         Ok(())
     }
 
@@ -540,16 +600,20 @@ impl<'a> Run<'a> {
     }
 
     /// What every tag shows after a recovery is what was acked, and a prefix of the maybes; their number by tag.
-    fn judge(&mut self, engine: &Engine, model: &Model, rot: Option<&Rot>) -> Result<Vec<usize>, Violation> {
+    fn judge(&mut self, engine: &Engine, model: &Model, fails: Option<u32>) -> Result<Vec<usize>, Violation> {
         let mut survived = Vec::new();
         for tag in model.all_tags() {
-            match (engine.query(tag, ..), rot) {
-                (Ok(found), _) => {
+            match engine.query(tag, ..) {
+                Ok(found) if fails == Some(tag) => {
+                    let story = format!("tag {tag} answers with {} points although a block of it is damaged", found.len());
+                    return Err(Violation::new(Verdict::Invented, "I6", story));
+                }
+                Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
                     survived.push(model.judge(tag, &found)?);
                 }
-                (Err(Error::Corrupt(_)), Some(rot)) if rot.block_of == Some(tag) => {}
-                (Err(error), _) => return Err(stuck("query after recovery", &error)),
+                Err(Error::Corrupt(_)) if fails == Some(tag) => {}
+                Err(error) => return Err(stuck("query after recovery", &error)),
             }
         }
         self.counts.acked_points_checked += model.acked_points();
@@ -573,7 +637,7 @@ impl<'a> Run<'a> {
             self.inspect(&image)?;
         }
         if self.exists && self.chooser.chance(Concern::Faults, 48) {
-            return self.judge_rot(&image);
+            return self.judge_damage(&image);
         }
         let (engine, disk) = self.open(image)?;
         let model = std::mem::take(&mut self.model);
@@ -586,35 +650,48 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One bit of a crashed disk is flipped: the store must notice, or not be harmed.
-    fn judge_rot(&mut self, image: &SimDisk) -> Step {
+    /// Something at rest is damaged on a crashed disk: the store must notice, or not be harmed.
+    fn judge_damage(&mut self, image: &SimDisk) -> Step {
         let inspection = self.inspect(image)?;
-        let files: Vec<_> = image.files().into_iter().filter(|(_, len)| *len > 0).collect();
-        let (name, len) = &files[self.chooser.below(Concern::Faults, files.len() as u32) as usize];
-        let bit = u64::from(self.chooser.below(Concern::Faults, *len as u32 * 8));
-        let rot = Rot::new(&inspection, name, bit / 8);
+        let Some(strike) = damage::draw(&mut self.chooser, &inspection, &image.files()) else { return Ok(()) };
         let image = image.copy();
-        image.rot(name, bit);
+        image.damage(strike.fault, &strike.file, strike.change);
+        let before = image.contents();
+        let story = |what: &str| format!("{what} after damage to {}: {:?}", strike.file, strike.change);
+        let owed = matches!(strike.expected, Expected::Refusal | Expected::TagFails(_));
+        let seen = inspect(&image).map_err(|error| stuck("inspect", &error))?;
+        if owed && seen.damage.is_empty() {
+            return Err(Violation::new(Verdict::Lost, "I6", story("inspect finds everything sound")));
+        }
         let opened = Engine::open(Arc::new(image.clone()), self.shape.config.clone());
-        self.take_counts(&image);
         self.counts.recoveries += 1;
-        match opened {
-            Err(Error::Corrupt(Corruption { .. })) => Ok(()),
-            Err(error) => Err(stuck("open after one bit was flipped", &error)),
-            // The last frames of a log prove each other durable only up to the last but one sync.
-            Ok(_) if rot.unprovable => Ok(()),
-            Ok(_) if rot.must_refuse => {
-                let story =
-                    format!("{name} opened with byte {} damaged, below what was proven durable", bit / 8);
-                Err(Violation::new(Verdict::Lost, "I6", story))
+        let judged = match opened {
+            Err(Error::Corrupt(Corruption { .. })) => {
+                let changed = image.contents().into_iter().find(|(name, content)| before.get(name) != Some(content));
+                match changed {
+                    // The lock file is made by whoever opens first.
+                    Some((name, _)) if name != "LOCK" => {
+                        let story = story(&format!("opening was refused, but changed {name},"));
+                        Err(Violation::new(Verdict::Lost, "I6", story))
+                    }
+                    _ => Ok(()),
+                }
             }
+            Err(error) => Err(stuck(&story("open"), &error)),
+            Ok(_) if strike.expected == Expected::Refusal => {
+                Err(Violation::new(Verdict::Lost, "I6", story("the store opened")))
+            }
+            Ok(_) if strike.expected == Expected::MayLoseTail => Ok(()),
             Ok(engine) => {
+                let fails = if let Expected::TagFails(tag) = strike.expected { Some(tag) } else { None };
                 let model = std::mem::take(&mut self.model);
-                let judged = self.judge(&engine, &model, Some(&rot));
+                let judged = self.judge(&engine, &model, fails);
                 self.model = model;
                 judged.map(drop)
             }
-        }
+        };
+        self.take_counts(&image);
+        judged
     }
 
     /// A crash damages nothing: every checksum and every reference of the surviving disk holds.
@@ -674,8 +751,10 @@ impl<'a> Run<'a> {
         }
         self.marks = marks;
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
-        let most = u64::from(self.shape.tags) * (self.shape.config.batch_points as u64 - 1);
-        if waiting > most && !self.troubled && !self.read_only {
+        let tails = u64::from(self.shape.tags) * (self.shape.config.batch_points as u64 - 1);
+        // A call whose batches could not be appended has succeeded; the next one must append them or fail.
+        let most = tails + if self.troubled { self.longest_write } else { 0 };
+        if waiting > most {
             let story = format!("{waiting} accepted points are in no frame, {most} may be");
             return Err(Violation::new(Verdict::Stuck, "batching", story));
         }
@@ -684,7 +763,7 @@ impl<'a> Run<'a> {
 
     fn check_flushed(&mut self) -> Step {
         let stats = self.engine().stats();
-        let all = self.base_lsn + self.accepted;
+        let all = if self.count_is_exact { self.base_lsn + self.accepted } else { stats.appended_lsn.0 };
         let state = (stats.appended_lsn.0, stats.durable_lsn.0, stats.checkpoint_lsn.0);
         if state != (all, all, all)
             || (stats.buffered_points, stats.sealed_buffers, stats.busy_segments) != (0, 0, 0)
@@ -765,56 +844,4 @@ fn stuck(call: &str, error: &Error) -> Violation {
 /// After these nobody knows what is on the disk (I8).
 fn is_final(fault: Fault) -> bool {
     matches!(fault, Fault::SyncError | Fault::SyncDirError | Fault::RenameError)
-}
-
-/// What follows from one damaged byte.
-struct Rot {
-    /// It is in a live frame that nothing else proves to have been durable.
-    unprovable: bool,
-    /// It is in a live frame below the log's proven end: opening must refuse.
-    must_refuse: bool,
-    /// It is in a block of this tag, whose queries may fail.
-    block_of: Option<u32>,
-}
-
-impl Rot {
-    fn new(inspection: &Inspection, file: &str, byte: u64) -> Rot {
-        let mut rot = Rot { unprovable: false, must_refuse: false, block_of: None };
-        let manifest_lsn = inspection.version.as_ref().map_or(0, |version| version.durable_lsn.0);
-        for segment in inspection.segments.iter().filter(|segment| segment.file == file) {
-            // Frames of the log are the last ones of the segment's that are below its end.
-            for (index, at) in segment.frames.iter().enumerate() {
-                let end = segment.frames.get(index + 1).map_or(segment.end_offset, |next| next.offset);
-                let payload = at.offset + 48 + u64::from(at.header.count) * 17;
-                if !(at.offset..end).contains(&byte)
-                    || at.header.end_lsn().0 <= manifest_lsn_floor(inspection)
-                {
-                    continue;
-                }
-                let others = inspection.segments.iter().flat_map(|segment| &segment.frames);
-                let proven = others
-                    .filter(|other| other.header != at.header)
-                    .map(|other| other.header.durable_lsn.0)
-                    .max()
-                    .unwrap_or(0)
-                    .max(manifest_lsn);
-                let live = segment.live_frames > 0;
-                rot.unprovable = live && at.header.end_lsn().0 > proven;
-                rot.must_refuse =
-                    live && !rot.unprovable && byte < payload && segment.live_frames == segment.frames.len();
-            }
-        }
-        for chunk in inspection.chunks.iter().filter(|chunk| chunk.file == file) {
-            let hit = chunk
-                .blocks
-                .iter()
-                .find(|(block, _)| (block.offset..block.offset + u64::from(block.len)).contains(&byte));
-            rot.block_of = hit.map(|(block, _)| block.tag.get());
-        }
-        rot
-    }
-}
-
-fn manifest_lsn_floor(inspection: &Inspection) -> u64 {
-    inspection.version.as_ref().map_or(0, |version| version.checkpoint_lsn.0)
 }
