@@ -54,15 +54,21 @@ struct Core {
     /// Held while the engine is open; dropping it lets another one in.
     lock: Mutex<Option<Arc<dyn DiskFile>>>,
     report: RecoveryReport,
-    backpressure_waits: AtomicU64,
+    counters: Counters,
 }
 
 struct Flusher {
     chunks: ChunkWriter,
     manifest: ManifestWriter,
-    flushes: u64,
-    blocks: u64,
-    block_bytes: u64,
+}
+
+/// Counted outside the flusher, so that nobody has to wait for a flush to read them.
+#[derive(Default)]
+struct Counters {
+    backpressure_waits: AtomicU64,
+    flushes: AtomicU64,
+    blocks: AtomicU64,
+    block_bytes: AtomicU64,
 }
 
 impl Engine {
@@ -72,7 +78,8 @@ impl Engine {
     ///
     /// # Errors
     /// `Locked` if it is open already; `InvalidConfig` and `Geometry`; `Corrupt` when durable bytes are damaged
-    /// (nothing is changed then); `Io`, after which opening can be tried again.
+    /// (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename failed, after both of which opening can be
+    /// tried again.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Engine> {
         let exec: Box<dyn Exec> = if config.flush_workers > 1 {
             Box::new(Pool::new(config.flush_workers))
@@ -102,19 +109,13 @@ impl Engine {
             store: Store::new(disk, recovered.version),
             flusher: Mutex::new(
                 Rank::Flush,
-                Flusher {
-                    chunks: recovered.chunks,
-                    manifest: recovered.manifest,
-                    flushes: 0,
-                    blocks: 0,
-                    block_bytes: 0,
-                },
+                Flusher { chunks: recovered.chunks, manifest: recovered.manifest },
             ),
             stalled: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Rank::Leaf, Some(lock)),
             report: recovered.report,
-            backpressure_waits: AtomicU64::new(0),
+            counters: Counters::default(),
             config,
         });
         let ticker = core.config.flush_delay_ms.map(|ms| {
@@ -279,7 +280,7 @@ impl Core {
 
     /// Does what writers are waiting for: sealed buffers to be flushed, segments to be free, batches to be appended.
     fn relieve(&self) -> Result<()> {
-        self.backpressure_waits.fetch_add(1, Ordering::Relaxed);
+        self.counters.backpressure_waits.fetch_add(1, Ordering::Relaxed);
         if self.too_much_sealed() {
             self.flush_scope(&mut self.flusher.lock(), Scope::Sealed)?;
         }
@@ -294,7 +295,7 @@ impl Core {
             let mut flusher = self.flusher.lock();
             // Another thread may have freed one while this one waited for its turn.
             if let Some(lsn) = self.log.wanted_checkpoint() {
-                self.backpressure_waits.fetch_add(1, Ordering::Relaxed);
+                self.counters.backpressure_waits.fetch_add(1, Ordering::Relaxed);
                 let retired = self.flush_scope(&mut flusher, Scope::Below(lsn))?;
                 assert!(retired > 0, "flushing everything below LSN {lsn} frees the segment that ends there");
             }
@@ -343,10 +344,11 @@ impl Core {
         // Visible in the version before it is gone from memory, so that a query finds it in one of the two.
         self.store.publish(&edit);
         self.buffers.release(&sealed);
-        flusher.flushes += 1;
-        flusher.blocks += edit.blocks.len() as u64;
-        flusher.block_bytes += edit.blocks.iter().map(|block| u64::from(block.len)).sum::<u64>();
-        let Flusher { manifest, .. } = flusher;
+        let block_bytes = edit.blocks.iter().map(|block| u64::from(block.len)).sum();
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        self.counters.blocks.fetch_add(edit.blocks.len() as u64, Ordering::Relaxed);
+        self.counters.block_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+        let manifest = &mut flusher.manifest;
         self.store.version(|version| manifest.shorten(&self.config, version))?;
         Ok(retired)
     }
@@ -377,10 +379,6 @@ impl Core {
     fn stats(&self) -> Stats {
         let (log, segments, busy) = self.log.stats();
         let marks = self.log.watermarks();
-        let (flushes, blocks_written, block_bytes) = {
-            let flusher = self.flusher.lock();
-            (flusher.flushes, flusher.blocks, flusher.block_bytes)
-        };
         Stats {
             frames: log.appends,
             appended_points: log.appended_points,
@@ -393,10 +391,10 @@ impl Core {
             grown_segments: log.grown_segments,
             segments: segments as u64,
             busy_segments: busy as u64,
-            backpressure_waits: self.backpressure_waits.load(Ordering::Relaxed),
-            flushes,
-            blocks_written,
-            block_bytes,
+            backpressure_waits: self.counters.backpressure_waits.load(Ordering::Relaxed),
+            flushes: self.counters.flushes.load(Ordering::Relaxed),
+            blocks_written: self.counters.blocks.load(Ordering::Relaxed),
+            block_bytes: self.counters.block_bytes.load(Ordering::Relaxed),
             buffered_points: self.buffers.points(),
             sealed_buffers: self.buffers.sealed(),
             appended_lsn: marks.appended,

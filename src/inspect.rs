@@ -70,8 +70,8 @@ pub struct ChunkInfo {
 pub struct Inspection {
     /// What the manifest adds up to; `None` without a whole manifest.
     pub version: Option<Version>,
-    /// Records of the manifest.
-    pub manifest_records: u64,
+    /// Records of the manifest: where each begins, and where its last used byte ends.
+    pub manifest_records: Vec<Range<u64>>,
     /// Bytes behind its last record that are not zero.
     pub manifest_torn_bytes: u64,
     /// The log's segments by number.
@@ -123,8 +123,8 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
     };
     Ok(Inspection {
         version,
-        manifest_records: loaded.as_ref().map_or(0, |loaded| loaded.records),
         manifest_torn_bytes: loaded.as_ref().map_or(0, |loaded| loaded.torn_bytes),
+        manifest_records: loaded.map_or(Vec::new(), |loaded| loaded.records),
         segments: describe_segments(&log),
         chunks,
         end_lsn: log.chain.end_lsn,
@@ -215,7 +215,7 @@ impl fmt::Display for Inspection {
                 writeln!(
                     f,
                     "MANIFEST         {} records, {} torn bytes; epoch {}, checkpoint LSN {}, durable LSN {}",
-                    self.manifest_records,
+                    self.manifest_records.len(),
                     self.manifest_torn_bytes,
                     version.epoch,
                     version.checkpoint_lsn,

@@ -96,7 +96,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     let (mut version, next_number) = match loaded {
         Some(loaded) => {
             check_geometry(&loaded.version.geometry, config)?;
-            report.manifest_records = loaded.records;
+            report.manifest_records = loaded.records.len() as u64;
             report.manifest_torn_bytes = loaded.torn_bytes;
             (loaded.version, loaded.next_number)
         }
@@ -122,8 +122,9 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     let has_tail = proven < end && !plant::on(Bug::S1);
     let rewrite_from = if has_tail { proven } else { end };
     let span = |epoch| Span { epoch, first_lsn: rewrite_from };
-    let files = complete_ring(&**disk, health, config, &names, &log)?;
-    version.apply(&Edit { epoch: Some(version.epoch + 1), ..Edit::default() });
+    let files = complete_ring(&**disk, health, config, &names, &log, version.segments as usize)?;
+    let segments = Some(files.len() as u32);
+    version.apply(&Edit { epoch: Some(version.epoch + 1), segments, ..Edit::default() });
     if !has_tail {
         version.apply(&Edit {
             spans: vec![span(version.epoch)],
@@ -188,7 +189,9 @@ fn refuse_headless(disk: &dyn Disk, names: &[String], config: &Config) -> Result
         return Err(headless(chunk));
     }
     let segments = survey::read_segments(disk, names, config.sector_bytes)?;
-    match segments.iter().find(|segment| segment.scan.generation.is_some()) {
+    let has_frame =
+        |segment: &&survey::Segment| !segment.scan.frames.is_empty() || !segment.scan.strays.is_empty();
+    match segments.iter().find(has_frame) {
         Some(segment) => Err(headless(&format!("a frame in {}", segment_name(segment.slot)))),
         None => Ok(()),
     }
@@ -223,18 +226,20 @@ fn describe(report: &mut RecoveryReport, version: &Version, log: &survey::Log) {
 }
 
 /// Opens all segments, and creates or completes those that the ring must have and a crash (or a larger
-/// configuration) left out. Their names become durable with that of the manifest that step 3 writes.
+/// configuration) left out. Their names are durable before the manifest counts them.
 fn complete_ring(
     disk: &dyn Disk,
     health: &Health,
     config: &Config,
     names: &[String],
     log: &survey::Log,
+    counted: usize,
 ) -> Result<Vec<Arc<dyn DiskFile>>> {
     // A file that is not whole and holds no part of the log is what is left of a segment that could not be made. The
     // ring can do without it, as it did before, and makes it anew when it has to grow.
     let whole = |(index, segment): &(usize, &survey::Segment)| {
-        segment.bytes.len() as u64 == config.segment_bytes || log.chain.parts.iter().any(|part| part.segment == *index)
+        segment.bytes.len() as u64 == config.segment_bytes
+            || log.chain.parts.iter().any(|part| part.segment == *index)
     };
     let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
     let mut files = Vec::new();
@@ -248,6 +253,10 @@ fn complete_ring(
             health.final_result("sync", &name, file.sync())?;
         }
         files.push(file);
+    }
+    // One that was found may be as new as one that was made here: a process that died had no time to sync its name.
+    if files.len() > counted {
+        health.final_result("sync of the directory after creating", "segments", disk.sync_dir())?;
     }
     Ok(files)
 }

@@ -69,8 +69,13 @@ impl Log {
         (segment_name(segment.slot), offset)
     }
 
-    /// A hole below what was durable (I6).
+    /// A missing segment, or a hole below what was durable (I6).
     pub(crate) fn corruption(&self, version: &Version) -> Option<Corruption> {
+        let is_there = |slot: &usize| self.segments.iter().any(|segment| segment.slot == *slot);
+        if let Some(slot) = (0..version.segments as usize).find(|slot| !is_there(slot)) {
+            let expected = format!("a log segment, since the manifest counts {}", version.segments);
+            return Some(Corruption { file: segment_name(slot), offset: 0, expected });
+        }
         let end_lsn = self.chain.end_lsn;
         if end_lsn < self.proven {
             let (file, offset) = self.end();
@@ -97,7 +102,11 @@ pub(crate) fn check_chunk(disk: &dyn Disk, number: u64, end: u64, chunk_bytes: u
     };
     let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
     if end > chunk_bytes {
-        return Err(Error::corrupt(&name, chunk_bytes, format!("no block behind the chunk's {chunk_bytes} bytes")));
+        return Err(Error::corrupt(
+            &name,
+            chunk_bytes,
+            format!("no block behind the chunk's {chunk_bytes} bytes"),
+        ));
     }
     if len < end {
         return Err(Error::corrupt(&name, len, format!("blocks up to offset {end}")));

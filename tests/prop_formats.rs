@@ -60,7 +60,14 @@ fn edit() -> impl Strategy<Value = Edit> {
     let span = any::<(u32, u64)>().prop_map(|(epoch, lsn)| Span { epoch, first_lsn: Lsn(lsn) });
     let watermarks = proptest::option::of(any::<(u64, u64)>().prop_map(|(a, b)| (Lsn(a), Lsn(b))));
     (proptest::option::of(any::<u32>()), vec(span, 0..4), watermarks, vec(block_ref(), 0..20)).prop_map(
-        |(epoch, spans, watermarks, blocks)| Edit { geometry: None, epoch, spans, watermarks, blocks },
+        |(epoch, spans, watermarks, blocks)| Edit {
+            geometry: None,
+            epoch,
+            segments: epoch,
+            spans,
+            watermarks,
+            blocks,
+        },
     )
 }
 
@@ -116,7 +123,7 @@ proptest! {
             ends.push(bytes.len());
         }
         let loaded = manifest::load(&bytes).unwrap();
-        prop_assert_eq!(loaded.records as usize, ends.len());
+        prop_assert_eq!(loaded.records.len(), ends.len());
         // Cut anywhere behind the first record: the edits that are whole count, and no other.
         let cut = ends[0] + cut.index(bytes.len() - ends[0] + 1);
         let mut torn = bytes[..cut].to_vec();
@@ -126,7 +133,7 @@ proptest! {
             let body_end = bytes[..**end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
             body_end <= cut
         });
-        prop_assert_eq!(manifest::load(&torn).unwrap().records as usize, whole.count());
+        prop_assert_eq!(manifest::load(&torn).unwrap().records.len(), whole.count());
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use crate::choice::{Chooser, Concern};
 use crate::disk::Damage;
 use crate::fault::Fault;
+use tidewall::store::block::BlockRef;
+use tidewall::wal::scan::FrameAt;
 use tidewall::{Inspection, Lsn, SegmentInfo};
 
 /// One piece of damage.
@@ -37,22 +39,69 @@ pub enum Expected {
 
 /// Draws damage to one of these files. `None` if the drawn kind finds nothing to strike.
 pub fn draw(chooser: &mut Chooser, inspection: &Inspection, files: &[(String, u64)]) -> Option<Strike> {
-    match chooser.below(Concern::Faults, 8) {
+    match chooser.below(Concern::Faults, 12) {
         0 => misdirected(chooser, inspection),
         1 => gone(chooser, inspection),
-        _ => flip(chooser, inspection, files),
+        2 => cut(chooser, inspection),
+        3 | 4 => flip_anywhere(chooser, inspection, files),
+        _ => flip_where_it_matters(chooser, inspection),
     }
 }
 
-fn flip(chooser: &mut Chooser, inspection: &Inspection, files: &[(String, u64)]) -> Option<Strike> {
+fn flip_anywhere(chooser: &mut Chooser, inspection: &Inspection, files: &[(String, u64)]) -> Option<Strike> {
     let files: Vec<_> = files.iter().filter(|(_, len)| *len > 0).collect();
     if files.is_empty() {
         return None;
     }
     let (file, len) = files[chooser.below(Concern::Faults, files.len() as u32) as usize];
-    let bit = u64::from(chooser.below(Concern::Faults, *len as u32 * 8));
+    Some(flip(chooser, inspection, file, 0..*len))
+}
+
+/// In a frame, a block, a header or a record of the manifest; half of the time in its first bytes, whose fields a
+/// decoder could believe without checking them.
+fn flip_where_it_matters(chooser: &mut Chooser, inspection: &Inspection) -> Option<Strike> {
+    let mut places: Vec<(&str, std::ops::Range<u64>)> = Vec::new();
+    for segment in inspection.segments.iter().filter(|segment| !segment.live.is_empty()) {
+        let used =
+            |at: &FrameAt| (&segment.file[..], at.offset..at.offset + 48 + u64::from(at.header.count) * 17);
+        places.extend(segment.frames.iter().map(used));
+    }
+    for chunk in inspection.chunks.iter().filter(|chunk| !chunk.blocks.is_empty()) {
+        places.push((&chunk.file, 0..32));
+        let used = |block: &BlockRef| block.offset..block.offset + u64::from(block.len);
+        places.extend(chunk.blocks.iter().map(|(block, _)| (&chunk.file[..], used(block))));
+    }
+    places.extend(inspection.manifest_records.iter().map(|record| ("MANIFEST", record.clone())));
+    // By kind of file first: there may be hundreds of frames to one record.
+    let kind = chooser.pick(Concern::Faults, &["wal", "MANIFEST", "wal", "chunk"]);
+    places.retain(|(file, _)| file.starts_with(kind));
+    if places.is_empty() {
+        return None;
+    }
+    let (file, mut range) = places.swap_remove(chooser.below(Concern::Faults, places.len() as u32) as usize);
+    if chooser.chance(Concern::Faults, 128) {
+        range.end = range.end.min(range.start + 48);
+    }
+    Some(flip(chooser, inspection, file, range))
+}
+
+fn flip(chooser: &mut Chooser, inspection: &Inspection, file: &str, bytes: std::ops::Range<u64>) -> Strike {
+    let bits = (bytes.end - bytes.start) as u32 * 8;
+    let bit = bytes.start * 8 + u64::from(chooser.below(Concern::Faults, bits));
     let expected = flipped(inspection, file, bit / 8);
-    Some(Strike { fault: Fault::BitRot, file: file.clone(), change: Damage::Flip { bit }, expected })
+    Strike { fault: Fault::BitRot, file: file.into(), change: Damage::Flip { bit }, expected }
+}
+
+/// A chunk ends before its last block does.
+fn cut(chooser: &mut Chooser, inspection: &Inspection) -> Option<Strike> {
+    let chunks: Vec<_> = inspection.chunks.iter().filter(|chunk| !chunk.blocks.is_empty()).collect();
+    if chunks.is_empty() {
+        return None;
+    }
+    let chunk = chunks[chooser.below(Concern::Faults, chunks.len() as u32) as usize];
+    let end = chunk.blocks.iter().map(|(block, _)| block.offset + u64::from(block.len)).max()?;
+    let change = Damage::Cut { len: chooser.below(Concern::Faults, end as u32).into() };
+    Some(Strike { fault: Fault::FileCut, file: chunk.file.clone(), change, expected: Expected::Refusal })
 }
 
 /// A write of one block landed where another one of its chunk is.
@@ -79,6 +128,8 @@ fn gone(chooser: &mut Chooser, inspection: &Inspection) -> Option<Strike> {
     if !files.is_empty() || inspection.segments.iter().any(|segment| !segment.frames.is_empty()) {
         files.push("MANIFEST".into());
     }
+    let counted = inspection.version.as_ref().map_or(0, |version| version.segments as usize);
+    files.extend(inspection.segments.iter().take(counted).map(|segment| segment.file.clone()));
     if files.is_empty() {
         return None;
     }
@@ -91,10 +142,12 @@ fn flipped(inspection: &Inspection, file: &str, byte: u64) -> Expected {
     if let Some(segment) = inspection.segments.iter().find(|segment| segment.file == file) {
         return in_segment(inspection, segment, byte);
     }
-    if let Some(chunk) = inspection.chunks.iter().find(|chunk| chunk.file == file && !chunk.blocks.is_empty()) {
-        let hit = chunk.blocks.iter().find(|(block, _)| {
-            (block.offset..block.offset + u64::from(block.len)).contains(&byte)
-        });
+    if let Some(chunk) = inspection.chunks.iter().find(|chunk| chunk.file == file && !chunk.blocks.is_empty())
+    {
+        let hit = chunk
+            .blocks
+            .iter()
+            .find(|(block, _)| (block.offset..block.offset + u64::from(block.len)).contains(&byte));
         return match hit {
             Some((block, _)) => Expected::TagFails(block.tag.get()),
             // The fields of the header; padding follows them.
@@ -102,8 +155,13 @@ fn flipped(inspection: &Inspection, file: &str, byte: u64) -> Expected {
             None => Expected::Unharmed,
         };
     }
-    // The header of the first record. Behind it, padding and a torn edit may be damaged without harm.
-    if file == "MANIFEST" && byte < 24 { Expected::Refusal } else { Expected::Unharmed }
+    // A record with another one behind it was durable, and so was the first. Without the last edit the log must still
+    // have what that put into blocks, or its segments' next use betrays that they were given back.
+    let records = if file == "MANIFEST" { &inspection.manifest_records[..] } else { &[] };
+    match records.iter().position(|record| record.contains(&byte)) {
+        Some(index) if index == 0 || index + 1 < records.len() => Expected::Refusal,
+        _ => Expected::Unharmed,
+    }
 }
 
 fn in_segment(inspection: &Inspection, segment: &SegmentInfo, byte: u64) -> Expected {

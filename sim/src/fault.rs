@@ -66,6 +66,7 @@ faults! {
     NoSpace = "no_space": "whatever needs space fails with ENOSPC until there is space again",
     BitRot = "bit_rot": "one bit of durable data is flipped",
     Misdirected = "misdirected_write": "a block lies where another one should be",
+    FileCut = "file_cut_short": "the end of a file is missing",
     FileGone = "file_gone": "a file that the store needs is not there any more",
 }
 

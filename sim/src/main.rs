@@ -396,7 +396,7 @@ fn inspect(args: &InspectArgs) -> Result<u8, Unusable> {
             json!({
                 "kind": "inspection",
                 "sound": damage.is_empty(),
-                "manifest_records": inspection.manifest_records,
+                "manifest_records": inspection.manifest_records.len(),
                 "segments": inspection.segments.len(),
                 "frames_to_replay": inspection.segments.iter().map(|segment| segment.live.len()).sum::<usize>(),
                 "chunks": inspection.chunks.len(),

@@ -213,7 +213,12 @@ impl<'a> Source<'a> {
         } else {
             numbered
         };
-        Point { tag, ts_us, value, quality: if self.written.is_multiple_of(5) { self.written as u8 } else { 192 } }
+        Point {
+            tag,
+            ts_us,
+            value,
+            quality: if self.written.is_multiple_of(5) { self.written as u8 } else { 192 },
+        }
     }
 
     /// A count for `write_batch`.

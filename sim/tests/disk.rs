@@ -145,7 +145,7 @@ fn a_failed_sync_drops_the_pages_or_marks_them_clean_and_the_next_one_says_ok() 
     let fail = |effect| {
         let (disk, file) = with_durable_file();
         file.write_at(0, &[2; 512]).unwrap();
-        disk.arm(Armed { kind: IoKind::Sync, after: 0, sticky: false, effect });
+        disk.arm(Armed { kind: IoKind::Sync, only: "", after: 0, sticky: false, effect });
         assert!(file.sync().is_err());
         let seen = sectors(&disk, "f").unwrap()[0];
         file.sync().unwrap();
@@ -205,12 +205,12 @@ fn a_crash_before_an_io_leaves_no_trace_of_it() {
 #[test]
 fn errors_strike_once_or_for_good_and_space_can_come_back() {
     let (disk, file) = with_durable_file();
-    disk.arm(Armed { kind: IoKind::Write, after: 1, sticky: false, effect: Effect::Part(128) });
+    disk.arm(Armed { kind: IoKind::Write, only: "f", after: 1, sticky: false, effect: Effect::Part(128) });
     assert!(file.write_at(0, &[2; 4]).is_ok());
     assert!(file.write_at(0, &[3; 4]).is_err());
     assert_eq!(disk.content("f").unwrap()[..4], [3, 3, 2, 2], "half of it was written");
     assert!(file.write_at(0, &[4; 4]).is_ok());
-    disk.arm(Armed { kind: IoKind::Read, after: 0, sticky: true, effect: Effect::None });
+    disk.arm(Armed { kind: IoKind::Read, only: "", after: 0, sticky: true, effect: Effect::None });
     assert!(file.read_at(0, &mut [0]).is_err() && file.read_at(0, &mut [0]).is_err());
     disk.heal();
     assert!(file.read_at(0, &mut [0]).is_ok());

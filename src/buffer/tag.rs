@@ -101,6 +101,9 @@ impl TagBuffer {
 
     /// Whether the background step should append the tail: it is at least half a batch, or an earlier step saw it.
     pub(crate) fn tail_is_due(&mut self, batch_points: usize) -> bool {
+        if self.tail_points() == 0 {
+            return false;
+        }
         std::mem::replace(&mut self.tail_is_old, true) || 2 * self.tail_points() >= batch_points
     }
 

@@ -18,6 +18,7 @@
 //! | 3 span | u32, u64 | the frames of this epoch are the log from this LSN on |
 //! | 4 watermarks | 2 × u64 | `checkpoint_lsn`, `durable_lsn` |
 //! | 5 block | 64 bytes | a block, as in [`BlockRef`] |
+//! | 6 segments | u32 | so many segment files are there, at least: one that is missing is damage |
 //!
 //! One record is one edit: all of it happens or nothing. The first record of a file holds everything, so a file is
 //! complete in itself; it is written under another name, synced and renamed, so a manifest that is there but does not
@@ -30,6 +31,7 @@ use super::version::{Edit, Geometry, Version};
 use crate::codec::{Reader, round_up};
 use crate::lsn::{Lsn, Span};
 use crate::point::TagId;
+use std::ops::Range;
 
 /// The manifest's name.
 pub const NAME: &str = "MANIFEST";
@@ -50,6 +52,7 @@ const EPOCH: u8 = 2;
 const SPAN: u8 = 3;
 const WATERMARKS: u8 = 4;
 const BLOCK: u8 = 5;
+const SEGMENTS: u8 = 6;
 
 /// The record of an edit.
 pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
@@ -63,6 +66,10 @@ pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
     if let Some(epoch) = edit.epoch {
         out.push(EPOCH);
         put_u32s(&mut out, [epoch]);
+    }
+    if let Some(segments) = edit.segments {
+        out.push(SEGMENTS);
+        put_u32s(&mut out, [segments]);
     }
     for span in &edit.spans {
         out.push(SPAN);
@@ -109,6 +116,8 @@ pub struct Record {
     pub edit: Edit,
     /// Bytes to the next one.
     pub record_bytes: u64,
+    /// Bytes without the padding.
+    pub used_bytes: u64,
 }
 
 /// The record at the start of `bytes`; `None` if there is no intact one.
@@ -124,7 +133,8 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
     if !sound || crc32fast::hash(&bytes[8..HEADER_BYTES + body_bytes]) != crc {
         return None;
     }
-    Some(Record { number, edit: decode_body(body)?, record_bytes: record_bytes.into() })
+    let used_bytes = (HEADER_BYTES + body_bytes) as u64;
+    Some(Record { number, edit: decode_body(body)?, record_bytes: record_bytes.into(), used_bytes })
 }
 
 fn decode_body(body: &[u8]) -> Option<Edit> {
@@ -138,6 +148,7 @@ fn decode_body(body: &[u8]) -> Option<Edit> {
                 edit.geometry = Some(Geometry { segment_bytes, sector_bytes, chunk_bytes });
             }
             EPOCH => edit.epoch = Some(reader.u32()?),
+            SEGMENTS => edit.segments = Some(reader.u32()?),
             SPAN => edit.spans.push(Span { epoch: reader.u32()?, first_lsn: Lsn(reader.u64()?) }),
             WATERMARKS => edit.watermarks = Some((Lsn(reader.u64()?), Lsn(reader.u64()?))),
             BLOCK => edit.blocks.push(decode_block(&mut reader)?),
@@ -161,8 +172,8 @@ fn decode_block(reader: &mut Reader) -> Option<BlockRef> {
 pub struct Loaded {
     /// The sum of its edits.
     pub version: Version,
-    /// Number of records.
-    pub records: u64,
+    /// Its records: where each begins, and where its last used byte ends.
+    pub records: Vec<Range<u64>>,
     /// The next record's number.
     pub next_number: u64,
     /// Bytes behind the last record that are not zero: a torn edit, which never happened.
@@ -179,13 +190,13 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
         return Err((0, "a first record that holds a whole version"));
     }
     let mut version = Version::default();
-    let (mut records, mut number, mut offset) = (0, first.number, 0u64);
+    let (mut records, mut number, mut offset) = (Vec::new(), first.number, 0u64);
     loop {
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         match decode(rest).filter(|record| record.number == number) {
             Some(record) => {
                 version.apply(&record.edit);
-                records += 1;
+                records.push(offset..offset + record.used_bytes);
                 number += 1;
                 offset += record.record_bytes;
             }
@@ -215,6 +226,7 @@ mod tests {
         let version = Version {
             geometry: Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192 },
             epoch: 3,
+            segments: 4,
             spans: vec![Span { epoch: 3, first_lsn: Lsn(70) }],
             checkpoint_lsn: Lsn(70),
             durable_lsn: Lsn(90),
@@ -250,7 +262,7 @@ mod tests {
     fn edits_add_up_and_the_sum_makes_the_same_version() {
         let (bytes, _) = file();
         let loaded = load(&bytes).unwrap();
-        assert_eq!((loaded.records, loaded.next_number, loaded.torn_bytes), (2, 10, 0));
+        assert_eq!((loaded.records.len(), loaded.next_number, loaded.torn_bytes), (2, 10, 0));
         assert_eq!(loaded.version.tags[&TagId::new(7).unwrap()].flushed_lsn, Lsn(95));
         assert_eq!(loaded.version.durable_lsn, Lsn(95));
         let again = load(&encode(&loaded.version.to_edit(), 1, 512)).unwrap();
@@ -264,10 +276,10 @@ mod tests {
             let mut torn = bytes.clone();
             torn[second + damaged_at] ^= 0x40;
             let loaded = load(&torn).unwrap();
-            assert_eq!((loaded.records, loaded.next_number), (1, 9), "damaged at {damaged_at}");
+            assert_eq!((loaded.records.len(), loaded.next_number), (1, 9), "damaged at {damaged_at}");
             assert!(loaded.torn_bytes > 0);
         }
-        assert_eq!(load(&bytes[..second + 80]).unwrap().records, 1);
+        assert_eq!(load(&bytes[..second + 80]).unwrap().records.len(), 1);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Edit {
     pub geometry: Option<Geometry>,
     /// This epoch and all before it are used up.
     pub epoch: Option<u32>,
+    /// So many segment files are there, at least.
+    pub segments: Option<u32>,
     /// New spans of the log.
     pub spans: Vec<Span>,
     /// `checkpoint_lsn` and `durable_lsn`.
@@ -47,6 +49,8 @@ pub struct Version {
     pub geometry: Geometry,
     /// The last epoch that is used up.
     pub epoch: u32,
+    /// So many segment files are there, at least: one that is missing is damage.
+    pub segments: u32,
     /// The log, oldest first.
     pub spans: Vec<Span>,
     /// Every point below this is in a block.
@@ -64,6 +68,7 @@ impl Version {
             self.geometry = geometry;
         }
         self.epoch = edit.epoch.unwrap_or(self.epoch).max(self.epoch);
+        self.segments = edit.segments.unwrap_or(self.segments).max(self.segments);
         for block in &edit.blocks {
             let tag = self.tags.entry(block.tag).or_default();
             tag.blocks.push(*block);
@@ -86,6 +91,7 @@ impl Version {
         Edit {
             geometry: Some(self.geometry),
             epoch: Some(self.epoch),
+            segments: Some(self.segments),
             spans: self.spans.clone(),
             watermarks: Some((self.checkpoint_lsn, self.durable_lsn)),
             blocks: self.blocks().copied().collect(),

@@ -96,7 +96,9 @@ pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
                 offset += frame.len as u64;
                 scan.end_offset = offset;
             }
-            Err(NoFrame::Blank) if !rest.is_empty() && !offset.is_multiple_of(sector_bytes) && !plant::on(Bug::W4) => {
+            Err(NoFrame::Blank)
+                if !rest.is_empty() && !offset.is_multiple_of(sector_bytes) && !plant::on(Bug::W4) =>
+            {
                 offset = round_up(offset, sector_bytes).unwrap_or(bytes.len() as u64);
             }
             Err(NoFrame::Blank) => {

@@ -198,11 +198,11 @@ fn a_manifest_that_cannot_be_replaced_for_want_of_space_goes_on_being_used() {
         engine.flush().unwrap();
     }
     assert!(fault.fired() > 40);
-    assert_eq!(store.inspect_sound().manifest_records, 51);
+    assert_eq!(store.inspect_sound().manifest_records.len(), 51);
     fault.disarm();
     engine.write(point(1, 50)).unwrap();
     engine.flush().unwrap();
-    assert_eq!(store.inspect_sound().manifest_records, 1, "replaced as soon as it can be");
+    assert_eq!(store.inspect_sound().manifest_records.len(), 1, "replaced as soon as it can be");
     assert_holds(&store.reopen(engine), 1, &points(1, 51));
 }
 

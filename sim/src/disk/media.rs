@@ -189,6 +189,11 @@ impl File {
         self.bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
     }
 
+    pub(super) fn cut(&mut self, len: u64) {
+        self.bytes.truncate(len as usize);
+        self.durable_len = self.len();
+    }
+
     pub(super) fn copy_within(&mut self, from: u64, to: u64, len: u64) {
         self.bytes.copy_within(from as usize..(from + len) as usize, to as usize);
     }

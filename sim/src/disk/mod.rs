@@ -100,6 +100,8 @@ pub enum Effect {
 pub struct Armed {
     /// Of this kind.
     pub kind: IoKind,
+    /// On files whose names begin so; for calls that concern one open file.
+    pub only: &'static str,
     /// After so many that go well.
     pub after: u32,
     /// And for all that follow.
@@ -360,6 +362,7 @@ impl SimDisk {
         match change {
             Damage::Flip { bit } => state.media.file_mut(inode).flip(bit),
             Damage::Copy { from, to, len } => state.media.file_mut(inode).copy_within(from, to, len),
+            Damage::Cut { len } => state.media.file_mut(inode).cut(len),
             Damage::Remove => state.media.lose(name),
         }
     }
@@ -380,6 +383,11 @@ pub enum Damage {
         /// Where it was written.
         to: u64,
         /// Bytes.
+        len: u64,
+    },
+    /// What is behind this length is gone.
+    Cut {
+        /// Bytes that are left.
         len: u64,
     },
     /// The file is gone.
@@ -410,7 +418,17 @@ impl State {
 
     /// Whether the error that is set up strikes this operation, and with what effect.
     fn strike(&mut self, kind: IoKind) -> Option<Effect> {
+        self.strike_file(kind, None)
+    }
+
+    fn strike_file(&mut self, kind: IoKind, inode: Option<usize>) -> Option<Effect> {
         let armed = self.armed.as_mut().filter(|armed| armed.kind == kind)?;
+        if let Some(inode) = inode
+            && !armed.only.is_empty()
+            && !self.media.name_of(inode).starts_with(armed.only)
+        {
+            return None;
+        }
         if armed.after > 0 {
             armed.after -= 1;
             return None;
@@ -592,7 +610,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.begin()?;
-        let result = if state.strike(IoKind::Read).is_some() {
+        let result = if state.strike_file(IoKind::Read, Some(self.inode)).is_some() {
             Err(eio())
         } else {
             let bytes = state.media.file(self.inode).bytes();
@@ -600,7 +618,8 @@ impl DiskFile for SimFile {
             match end {
                 Some(end) => {
                     buf.copy_from_slice(&bytes[offset as usize..end as usize]);
-                    if state.lie == Some(Lie::FlipsBits) && state.io_ops.is_multiple_of(64) && !buf.is_empty() {
+                    if state.lie == Some(Lie::FlipsBits) && state.io_ops.is_multiple_of(64) && !buf.is_empty()
+                    {
                         buf[0] ^= 4;
                     }
                     Ok(())
@@ -622,7 +641,7 @@ impl DiskFile for SimFile {
             if grows {
                 state.need_space()?;
             }
-            match state.strike(IoKind::Write) {
+            match state.strike_file(IoKind::Write, Some(inode)) {
                 None => state.media.write(inode, offset, buf),
                 Some(effect) => {
                     let share = if let Effect::Part(share) = effect { usize::from(share) } else { 0 };
@@ -643,7 +662,7 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
         let result = state.change(|state| {
-            match state.strike(IoKind::Sync) {
+            match state.strike_file(IoKind::Sync, Some(inode)) {
                 None => {
                     if state.lie != Some(Lie::IgnoresSync) {
                         state.media.file_mut(inode).sync();
@@ -663,7 +682,7 @@ impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
         let mut state = self.disk.0.lock();
         state.begin()?;
-        if state.strike(IoKind::Len).is_some() {
+        if state.strike_file(IoKind::Len, Some(self.inode)).is_some() {
             return Err(eio());
         }
         Ok(state.media.file(self.inode).len())
@@ -676,7 +695,7 @@ impl DiskFile for SimFile {
             if len > state.media.file(inode).len() {
                 state.need_space()?;
             }
-            if state.strike(IoKind::SetLen).is_some() {
+            if state.strike_file(IoKind::SetLen, Some(inode)).is_some() {
                 return Err(eio());
             }
             state.media.set_len(inode, len);

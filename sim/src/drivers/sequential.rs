@@ -504,7 +504,8 @@ impl<'a> Run<'a> {
         let survived = judged?;
         let lost = model.all_tags().zip(&survived).find(|(tag, survived)| **survived < model.maybes(*tag));
         if let Some((tag, _)) = lost.filter(|_| must_keep_all) {
-            let story = format!("tag {tag}: a step had handed everything to the system, and the process died alone");
+            let story =
+                format!("tag {tag}: a step had handed everything to the system, and the process died alone");
             return Err(Violation::new(Verdict::Lost, "step", story));
         }
         model.all_tags().zip(survived).for_each(|(tag, survived)| model.recovered(tag, survived));
@@ -550,7 +551,8 @@ impl<'a> Run<'a> {
         });
         let points: u64 = unflushed.map(|frame| u64::from(frame.header.count)).sum();
         if points != stats.buffered_points {
-            let story = format!("{points} points are in the log only, {} are in memory", stats.buffered_points);
+            let story =
+                format!("{points} points are in the log only, {} are in memory", stats.buffered_points);
             return Err(Violation::new(Verdict::Invented, "I5", story));
         }
         Ok(())
@@ -605,7 +607,10 @@ impl<'a> Run<'a> {
         for tag in model.all_tags() {
             match engine.query(tag, ..) {
                 Ok(found) if fails == Some(tag) => {
-                    let story = format!("tag {tag} answers with {} points although a block of it is damaged", found.len());
+                    let story = format!(
+                        "tag {tag} answers with {} points although a block of it is damaged",
+                        found.len()
+                    );
                     return Err(Violation::new(Verdict::Invented, "I6", story));
                 }
                 Ok(found) => {
@@ -636,7 +641,7 @@ impl<'a> Run<'a> {
         if self.chooser.chance(Concern::Crash, 64) {
             self.inspect(&image)?;
         }
-        if self.exists && self.chooser.chance(Concern::Faults, 48) {
+        if self.exists && self.chooser.chance(Concern::Faults, 72) {
             return self.judge_damage(&image);
         }
         let (engine, disk) = self.open(image)?;
@@ -653,7 +658,9 @@ impl<'a> Run<'a> {
     /// Something at rest is damaged on a crashed disk: the store must notice, or not be harmed.
     fn judge_damage(&mut self, image: &SimDisk) -> Step {
         let inspection = self.inspect(image)?;
-        let Some(strike) = damage::draw(&mut self.chooser, &inspection, &image.files()) else { return Ok(()) };
+        let Some(strike) = damage::draw(&mut self.chooser, &inspection, &image.files()) else {
+            return Ok(());
+        };
         let image = image.copy();
         image.damage(strike.fault, &strike.file, strike.change);
         let before = image.contents();
@@ -667,7 +674,8 @@ impl<'a> Run<'a> {
         self.counts.recoveries += 1;
         let judged = match opened {
             Err(Error::Corrupt(Corruption { .. })) => {
-                let changed = image.contents().into_iter().find(|(name, content)| before.get(name) != Some(content));
+                let changed =
+                    image.contents().into_iter().find(|(name, content)| before.get(name) != Some(content));
                 match changed {
                     // The lock file is made by whoever opens first.
                     Some((name, _)) if name != "LOCK" => {
@@ -698,6 +706,14 @@ impl<'a> Run<'a> {
     fn inspect(&mut self, disk: &SimDisk) -> Result<Inspection, Violation> {
         let inspection = inspect(disk).map_err(|error| stuck("inspect", &error))?;
         self.counts.inspections += 1;
+        let blocks = inspection.chunks.iter().flat_map(|chunk| &chunk.blocks);
+        if blocks.clone().any(|(block, _)| block.count as usize > self.shape.config.block_points) {
+            return Err(Violation::new(
+                Verdict::Stuck,
+                "block_points",
+                "a block holds more points than it may",
+            ));
+        }
         // Before the first open has ended there may be no manifest.
         match inspection.damage.first() {
             Some(damage) if self.exists => {
@@ -828,8 +844,11 @@ impl<'a> Run<'a> {
             }
             _ => Effect::Part(self.chooser.below(faults, 256) as u8),
         };
+        // Often one kind of file: what follows from a manifest that cannot be written is seen only if the rest can.
+        let only = self.chooser.pick(faults, &["", "MANIFEST", "chunk", "wal"]);
         Armed {
             kind,
+            only,
             after: self.chooser.below(faults, within),
             sticky: self.chooser.chance(faults, 64),
             effect,
