@@ -311,8 +311,8 @@ fn a_lost_segment_below_what_was_durable_is_corruption() {
     fs::remove_file(store.path(&first.file)).unwrap();
     let before = store.files();
     let found = corruption(store.try_open());
-    let checkpoint_lsn = inspection.version.unwrap().checkpoint_lsn;
-    assert!(found.expected.starts_with(&format!("a frame at LSN {checkpoint_lsn},")), "{found}");
+    assert_eq!(found.file, first.file);
+    assert!(found.expected.starts_with("a log segment,"), "{found}");
     assert!(store.files() == before);
 }
 
