@@ -7,7 +7,7 @@
 //! | [`manifest`] | the bytes of the manifest: a log of edits |
 //! | [`version`] | what the edits add up to |
 //! | `writer` | the files that a flush writes: the active chunk and the manifest |
-//! | this one | [`Store`]: what readers share |
+//! | this one | `Store`: what readers share |
 
 pub mod block;
 pub mod chunk;

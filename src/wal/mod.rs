@@ -6,7 +6,7 @@
 //! | [`scan`] | from bytes back to frames and to one log; what is torn, stale or corrupt |
 //! | `ring` | which segment is free, active or busy |
 //! | `commit` | group commit: many waiters, one sync |
-//! | this one | [`Log`]: the append path and rotation |
+//! | this one | `Log`: the append path and rotation |
 //!
 //! A segment file has no header: it begins with a frame, and every frame carries the generation of its segment. There
 //! is nothing to rewrite when a segment is used again, and so nothing that a crash could leave half-rewritten.

@@ -38,23 +38,20 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// A ring with these segments. Were more than `max` left in use, under another configuration, so many may be.
     pub(crate) fn new(slots: Vec<Slot>, max: usize) -> Ring {
-        let mut ring = Ring { slots, max, turn: 0 };
-        ring.max = max.max(ring.in_use());
-        ring
+        Ring { slots, max, turn: 0 }
     }
 
-    /// At most `max` segments are in use at a time. `spare` allows one more: recovery needs a place for the tail even
-    /// when a crash found every segment busy.
+    /// A segment for appends, while fewer than `max` are in use; for recovery's tail, the `spare`, in any case. There is
+    /// a tail only in a segment that an append began, so no chain of crashes leaves more than `max + 1` in use.
     pub(crate) fn next(&self, spare: bool) -> Next {
         let count = self.slots.len();
-        let in_turn = (0..count).map(|step| (self.turn + step) % count);
-        if self.in_use() >= self.max + usize::from(spare) {
+        if self.in_use() >= self.max && !spare {
             // The planted bug takes the oldest one, as if what it holds were in blocks.
             return if plant::on(Bug::W15) { Next::Reuse(self.turn) } else { Next::Full };
         }
-        match in_turn.into_iter().find(|slot| self.slots[*slot] == Slot::Free) {
+        let mut in_turn = (0..count).map(|step| (self.turn + step) % count);
+        match in_turn.find(|slot| self.slots[*slot] == Slot::Free) {
             Some(slot) => Next::Reuse(slot),
             None => Next::Grow(count),
         }

@@ -766,6 +766,11 @@ impl<'a> Run<'a> {
             return Err(Violation::new(Verdict::Lost, "I7", story));
         }
         self.marks = marks;
+        // Recovery may take one more than appends may.
+        if stats.segments > self.shape.config.segments_max as u64 + 1 {
+            let story = format!("{} segments, {} may be", stats.segments, self.shape.config.segments_max);
+            return Err(Violation::new(Verdict::Stuck, "segments_max", story));
+        }
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
         let tails = u64::from(self.shape.tags) * (self.shape.config.batch_points as u64 - 1);
         // A call whose batches could not be appended has succeeded; the next one must append them or fail.
