@@ -1,0 +1,74 @@
+//! What must be true at any time, and whether a failed call has an excuse.
+
+use super::*;
+
+impl Run<'_> {
+    /// I7, and that a tag's tail is bounded.
+    pub(super) fn check_watermarks(&mut self) -> Step {
+        if self.engine.is_none() || self.disk.is_dead() {
+            return Ok(());
+        }
+        let stats = self.engine().stats();
+        self.progress = (stats.rotations, stats.blocks_written);
+        let marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
+        let ordered = marks[0] <= marks[1] && marks[1] <= marks[2];
+        let rising = marks.iter().zip(&self.marks).all(|(now, before)| now >= before);
+        if !ordered || !rising {
+            let story = format!("checkpoint, durable, appended were {:?} and are {marks:?}", self.marks);
+            return Err(Violation::new(Verdict::Lost, "I7", story));
+        }
+        self.marks = marks;
+        // Recovery may take one more than appends may.
+        if stats.segments > self.shape.config.segments_max as u64 + 1 {
+            let story = format!("{} segments, {} may be", stats.segments, self.shape.config.segments_max);
+            return Err(Violation::new(Verdict::Stuck, "segments_max", story));
+        }
+        let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
+        let tails = u64::from(self.shape.tags) * (self.shape.config.batch_points as u64 - 1);
+        // A call whose batches could not be appended has succeeded; the next one must append them or fail.
+        let most = tails + if self.troubled { self.longest_write } else { 0 };
+        if waiting > most {
+            let story = format!("{waiting} accepted points are in no frame, {most} may be");
+            return Err(Violation::new(Verdict::Stuck, "batching", story));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_flushed(&mut self) -> Step {
+        let stats = self.engine().stats();
+        let all = if self.count_is_exact { self.base_lsn + self.accepted } else { stats.appended_lsn.0 };
+        let state = (stats.appended_lsn.0, stats.durable_lsn.0, stats.checkpoint_lsn.0);
+        if state != (all, all, all)
+            || (stats.buffered_points, stats.sealed_buffers, stats.busy_segments) != (0, 0, 0)
+        {
+            let story = format!("{all} points accepted, but after a flush {stats:?}");
+            return Err(Violation::new(Verdict::Stuck, "flush", story));
+        }
+        Ok(())
+    }
+
+    /// A call failed: there must be a reason.
+    pub(super) fn excuse(&mut self, call: &'static str, error: &Error) -> Step {
+        let fired = self.disk.take_fired();
+        self.excuse_fired(call, error, &fired)
+    }
+
+    pub(super) fn excuse_fired(&mut self, call: &'static str, error: &Error, fired: &[Fault]) -> Step {
+        self.timeline.note(&[fired.len() as u64], || format!("         {call}: {error}"));
+        self.troubled = true;
+        let expected = match error {
+            Error::ReadOnly { .. } => self.read_only || fired.iter().any(|fault| is_final(*fault)),
+            Error::Io { .. } => !fired.is_empty(),
+            _ => false,
+        };
+        self.read_only |= fired.iter().any(|fault| is_final(*fault));
+        if expected || self.disk.is_dead() { Ok(()) } else { Err(stuck(call, error)) }
+    }
+
+    /// Faults may strike in a call that returns `Ok`, when what failed is a later call's to report.
+    pub(super) fn note_trouble(&mut self) {
+        let fired = self.disk.take_fired();
+        self.troubled |= !fired.is_empty();
+        self.read_only |= fired.iter().any(|fault| is_final(*fault));
+    }
+}

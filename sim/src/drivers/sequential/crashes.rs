@@ -1,0 +1,199 @@
+//! Power cuts and kills, and opening again, through crashes and errors on the way.
+
+use super::*;
+
+impl Run<'_> {
+    /// The power fails, or has failed; the run goes on from what survives.
+    pub(super) fn crash(&mut self) -> Step {
+        self.retire_engine();
+        self.counts.crashes += 1;
+        self.disk = self.cut(&self.disk.clone());
+        self.recover()
+    }
+
+    /// The process dies; the machine does not.
+    pub(super) fn kill(&mut self) -> Step {
+        self.retire_engine();
+        self.must_keep_all = self.handed && !self.read_only;
+        self.faults.count(Fault::Kill, true);
+        self.disk.heal();
+        self.recover()
+    }
+
+    fn cut(&mut self, disk: &SimDisk) -> SimDisk {
+        let survivor = disk.power_cut(&mut self.chooser, self.setting.profile);
+        self.take_counts(disk);
+        survivor
+    }
+
+    pub(super) fn retire_engine(&mut self) {
+        self.engine = None;
+        self.counts.rotations += std::mem::take(&mut self.progress.0);
+        self.counts.blocks += std::mem::take(&mut self.progress.1);
+    }
+
+    pub(super) fn take_counts(&mut self, disk: &SimDisk) {
+        self.faults.add(&disk.take_counts());
+        self.counts.io_ops += disk.take_io_ops();
+    }
+
+    pub(super) fn recover(&mut self) -> Step {
+        let closed = std::mem::take(&mut self.closed);
+        let must_keep_all = std::mem::take(&mut self.must_keep_all);
+        let crashes = self.counts.crashes;
+        let (engine, disk) = self.open(self.disk.clone())?;
+        let must_keep_all = must_keep_all && self.counts.crashes == crashes;
+        self.disk = disk;
+        // What was snapped while recovery was at work is judged by what was promised before.
+        self.judge_snapshots()?;
+        let report = engine.recovery_report().clone();
+        if report.created && self.exists {
+            return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
+        }
+        self.exists = true;
+        if closed && (report.frames_replayed, report.points_replayed) != (0, 0) {
+            let story = format!("{} points were replayed after a clean close", report.points_replayed);
+            return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
+        }
+        let mut model = std::mem::take(&mut self.model);
+        let judged = self.judge(&engine, &model, None);
+        let survived = judged?;
+        let lost = model.all_tags().zip(&survived).find(|(tag, survived)| **survived < model.maybes(*tag));
+        if let Some((tag, _)) = lost.filter(|_| must_keep_all) {
+            let story =
+                format!("tag {tag}: a step had handed everything to the system, and the process died alone");
+            return Err(Violation::new(Verdict::Lost, "step", story));
+        }
+        model.all_tags().zip(survived).for_each(|(tag, survived)| model.recovered(tag, survived));
+        self.model = model;
+        let stats = engine.stats();
+        self.base_lsn = stats.appended_lsn.0;
+        self.accepted = 0;
+        let durable_before = self.marks[1];
+        self.marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
+        if stats.durable_lsn != stats.appended_lsn || stats.durable_lsn.0 < durable_before {
+            let story = format!(
+                "durable {durable_before} before, {} of {} after",
+                stats.durable_lsn, stats.appended_lsn
+            );
+            return Err(Violation::new(Verdict::Lost, "I7", story));
+        }
+        self.read_only = false;
+        self.troubled = false;
+        self.handed = false;
+        self.count_is_exact = true;
+        self.engine = Some(engine);
+        if self.chooser.chance(Concern::Crash, 48) { self.inspect_recovered() } else { Ok(()) }
+    }
+
+    /// After a recovery the disk alone proves all of the log to be durable, and what is in memory is what is in the log
+    /// and in no block: each point once (I5).
+    pub(super) fn inspect_recovered(&mut self) -> Step {
+        let inspection = self.inspect(&self.disk.clone())?;
+        let stats = self.engine().stats();
+        let Some(version) = &inspection.version else {
+            return Err(Violation::new(Verdict::Lost, "I4", "an open store has no manifest"));
+        };
+        if (inspection.proven_lsn, inspection.end_lsn) != (stats.durable_lsn, stats.durable_lsn) {
+            let story = format!(
+                "after recovery the log ends at {} and is proven up to {}, but {} is called durable",
+                inspection.end_lsn, inspection.proven_lsn, stats.durable_lsn
+            );
+            return Err(Violation::new(Verdict::Lost, "I6", story));
+        }
+        let live = inspection.segments.iter().flat_map(|segment| segment.live());
+        let unflushed = live.filter(|frame| {
+            version.tags.get(&frame.header.tag).is_none_or(|tag| tag.flushed_lsn <= frame.header.first_lsn)
+        });
+        let points: u64 = unflushed.map(|frame| u64::from(frame.header.count)).sum();
+        if points != stats.buffered_points {
+            let story =
+                format!("{points} points are in the log only, {} are in memory", stats.buffered_points);
+            return Err(Violation::new(Verdict::Invented, "I5", story));
+        }
+        Ok(())
+    }
+
+    /// Opens the store on a disk, through crashes and errors on the way.
+    pub(super) fn open(&mut self, mut disk: SimDisk) -> Result<(Engine, SimDisk), Violation> {
+        let (mut depth, mut retries) = (0, 0);
+        loop {
+            if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) {
+                let (away, when) = (self.chooser.below(Concern::Crash, 20), self.when());
+                disk.arm_crash(away, when);
+                self.faults.arm(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });
+            } else if retries < 2 && self.chooser.chance(Concern::Faults, 40) {
+                let armed = self.draw_error_at_open();
+                disk.arm(armed);
+            }
+            let exec = Box::new(Shuffled(AtomicU64::new(self.chooser.below(Concern::Order, 1 << 16).into())));
+            self.timeline.note(&[depth.into()], || "   open".into());
+            let result = Engine::open_with(Arc::new(disk.clone()), self.shape.config.clone(), exec);
+            let fired = disk.take_fired();
+            if disk.is_dead() {
+                drop(result);
+                self.faults.fire(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });
+                self.counts.crashes += 1;
+                depth += 1;
+                disk = self.cut(&disk);
+                continue;
+            }
+            match result {
+                Ok(engine) => {
+                    disk.heal();
+                    self.counts.recoveries += 1;
+                    return Ok((engine, disk));
+                }
+                Err(Error::Io { .. } | Error::ReadOnly { .. }) if !fired.is_empty() => {
+                    retries += 1;
+                    disk.heal();
+                }
+                Err(error @ Error::Corrupt(_)) => {
+                    let story = format!("opening refuses a disk on which nothing was damaged: {error}");
+                    return Err(Violation::new(Verdict::Lost, "I6", story));
+                }
+                Err(error) => return Err(stuck("open", &error)),
+            }
+        }
+    }
+
+    /// An error for some call to come.
+    pub(super) fn draw_error(&mut self) -> Armed {
+        let kind = if self.chooser.chance(Concern::Faults, 128) {
+            self.chooser.pick(Concern::Faults, &[IoKind::Write, IoKind::Sync])
+        } else {
+            self.chooser.pick(Concern::Faults, &IoKind::ALL)
+        };
+        self.draw_error_of(kind, 6)
+    }
+
+    /// An error for a call of an opening, which makes some kinds of call seldom and others nowhere else.
+    pub(super) fn draw_error_at_open(&mut self) -> Armed {
+        let rare = [IoKind::Remove, IoKind::SetLen, IoKind::Rename, IoKind::List, IoKind::SyncDir];
+        if self.chooser.chance(Concern::Faults, 128) {
+            let kind = self.chooser.pick(Concern::Faults, &rare);
+            return self.draw_error_of(kind, 1);
+        }
+        let kind = self.chooser.pick(Concern::Faults, &IoKind::ALL);
+        self.draw_error_of(kind, 6)
+    }
+
+    pub(super) fn draw_error_of(&mut self, kind: IoKind, within: u32) -> Armed {
+        let faults = Concern::Faults;
+        let effect = match kind {
+            IoKind::Sync => {
+                self.chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
+            }
+            _ => Effect::Part(self.chooser.below(faults, 256) as u8),
+        };
+        // Often one kind of file: what follows from a manifest that cannot be written is seen only if the rest can.
+        let only = self.chooser.pick(faults, &["", "MANIFEST", "chunk", "wal"]);
+        Armed {
+            kind,
+            only,
+            after: self.chooser.below(faults, within),
+            sticky: self.chooser.chance(faults, 64),
+            effect,
+        }
+    }
+}

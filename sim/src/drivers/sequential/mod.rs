@@ -1,0 +1,279 @@
+//! One thread, crashes at any I/O: the fastest driver.
+//!
+//! A run opens an engine on a simulated disk and performs some two hundred operations. Crashes come in three ways: in
+//! the middle of an operation, after which the run goes on from what survived; as a kill of the process alone; and *on
+//! the side*, from a snapshot of the disk at some I/O, which is recovered and judged while the run itself goes on. Each
+//! recovery can crash again, three deep, and meet errors of its own.
+//!
+//! | file | subject |
+//! |---|---|
+//! | this one | the run: its state, its operations in turn, its end |
+//! | `operations` | what each operation does and checks |
+//! | `crashes` | power cuts and kills, and opening again through crashes and errors |
+//! | `judging` | what must be true after a recovery, at a snapshot, after damage at rest |
+//! | `checks` | what must be true at any time; whether a failed call has an excuse |
+
+mod checks;
+mod crashes;
+mod judging;
+mod operations;
+
+use crate::choice::{Chooser, Concern, SplitMix};
+use crate::damage::{self, Expected};
+use crate::disk::{Armed, Effect, IoKind, SimDisk, Snapshot, When};
+use crate::fault::{Fault, FaultCounts};
+use crate::model::{Model, Verdict, Violation};
+use crate::scenario::{Counts, Outcome, Setting};
+use crate::timeline::Timeline;
+use crate::workload::{Op, Shape, Source};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tidewall::{
+    Config, Corruption, Durability, Engine, Error, Exec, Inspection, Point, Task, inspect, plant,
+};
+
+/// Crashes in a recovery, in the recovery from that, and in that again.
+const DEPTH: u32 = 3;
+
+type Step = Result<(), Violation>;
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a run: a panic here is a finding and need not be printed as it happens.
+pub fn is_running() -> bool {
+    RUNNING.get()
+}
+
+/// Runs one tape.
+pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
+    let timeline = if setting.with_lines { Timeline::with_lines() } else { Timeline::default() };
+    let mut run = Run::new(chooser, setting, timeline.clone());
+    plant::set(setting.plant);
+    RUNNING.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(|| run.all()));
+    RUNNING.set(false);
+    plant::set(None);
+    let violation = match ended {
+        Ok(ended) => ended.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+            let story = format!("panic: {}", text.unwrap_or_default());
+            Some(Violation::new(Verdict::Stuck, "no panic", story))
+        }
+    };
+    if let Some(violation) = &violation {
+        timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
+    }
+    let disk = run.disk.clone();
+    run.take_counts(&disk);
+    Outcome {
+        violation,
+        counts: run.counts,
+        faults: run.faults,
+        hash: timeline.hash(),
+        tape: run.chooser.made().clone(),
+        lines: timeline.lines(),
+    }
+}
+
+struct Run<'a> {
+    chooser: Chooser,
+    setting: Setting<'a>,
+    shape: Shape,
+    source: Source<'a>,
+    disk: SimDisk,
+    engine: Option<Engine>,
+    model: Model,
+    timeline: Timeline,
+    counts: Counts,
+    faults: FaultCounts,
+    /// The last open returned and no other has succeeded before it: until then there is no store to lose.
+    exists: bool,
+    /// The engine was closed, and nothing has happened since.
+    closed: bool,
+    /// A sync has failed: the engine must accept nothing more (I8).
+    read_only: bool,
+    /// An error has struck since the engine was opened: some tails may be longer than a batch.
+    troubled: bool,
+    /// The log's end when the engine was opened, and what was accepted since.
+    base_lsn: u64,
+    accepted: u64,
+    /// The engine cannot have accepted more than that.
+    count_is_exact: bool,
+    longest_write: u64,
+    /// A step has handed everything to the operating system since the last write: it survives the process.
+    handed: bool,
+    /// The recovery to come must find everything that was accepted.
+    must_keep_all: bool,
+    marks: [u64; 3],
+    /// Log segments and blocks that the engine's counters have shown, to be added when it goes.
+    progress: (u64, u64),
+}
+
+/// Runs the tasks of a flush in an order drawn from the tape.
+struct Shuffled(AtomicU64);
+
+impl Exec for Shuffled {
+    fn run(&self, mut tasks: Vec<Task>) {
+        let mut random = SplitMix::new(self.0.fetch_add(1, Ordering::Relaxed), 0);
+        while !tasks.is_empty() {
+            tasks.swap_remove(random.below(tasks.len() as u32) as usize)();
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(mut chooser: Chooser, setting: Setting<'a>, timeline: Timeline) -> Run<'a> {
+        let shape = Shape::draw(&mut chooser);
+        let source = Source::new(&shape, setting.trace, &mut chooser);
+        let disk = SimDisk::new(timeline.clone());
+        disk.set_lie(setting.lie);
+        Run {
+            model: Model::new(shape.tags),
+            source,
+            disk,
+            engine: None,
+            timeline,
+            counts: Counts::default(),
+            faults: FaultCounts::default(),
+            exists: false,
+            closed: false,
+            read_only: false,
+            troubled: false,
+            base_lsn: 0,
+            accepted: 0,
+            count_is_exact: true,
+            longest_write: 0,
+            handed: false,
+            must_keep_all: false,
+            marks: [0; 3],
+            progress: (0, 0),
+            chooser,
+            setting,
+            shape,
+        }
+    }
+
+    fn all(&mut self) -> Step {
+        self.timeline.note(&[], || format!("SHAPE    {:?}", self.shape));
+        self.recover()?;
+        for number in 0..self.shape.ops {
+            let op = self.next_op();
+            self.counts.operations += 1;
+            self.timeline.note(&[number.into(), op as u64], || format!("{number:>4} {op:?}"));
+            if !self.disk.awaits_snapshot() {
+                let away = self.chooser.below(Concern::Crash, self.shape.snapshot_every);
+                let when = self.when();
+                self.disk.arm_snapshot(away, when);
+            }
+            self.perform(op)?;
+            self.judge_snapshots()?;
+            if self.disk.is_dead() {
+                self.crash()?;
+            }
+        }
+        self.end()
+    }
+
+    fn next_op(&mut self) -> Op {
+        // Some states are left sooner than by chance: little can be done in them.
+        if self.read_only && self.chooser.chance(Concern::Ops, 64) {
+            return self.chooser.pick(Concern::Ops, &[Op::CrashNow, Op::Kill]);
+        }
+        if self.disk.has_no_space() && self.chooser.chance(Concern::Ops, 40) {
+            return Op::Space;
+        }
+        self.shape.op(&mut self.chooser)
+    }
+
+    fn when(&mut self) -> When {
+        self.chooser.pick(Concern::Crash, &[When::Before, When::After])
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the engine is open between operations")
+    }
+
+    fn perform(&mut self, op: Op) -> Step {
+        match op {
+            Op::Write => self.write(1),
+            Op::WriteBatch => {
+                let count = self.source.batch_len(&self.shape, &mut self.chooser);
+                self.write(count)
+            }
+            Op::Sync => {
+                let result = self.engine().sync();
+                self.acknowledge("sync", result)?;
+                self.check_watermarks()
+            }
+            Op::Flush => {
+                let result = self.engine().flush();
+                if self.acknowledge("flush", result)? {
+                    self.check_flushed()?;
+                }
+                self.check_watermarks()
+            }
+            Op::Step => self.step(),
+            Op::Query => self.query(),
+            Op::CheckAll => self.check_all(),
+            Op::Reopen => self.reopen(),
+            Op::Refused => self.refused(),
+            Op::ArmError => {
+                let armed = self.draw_error();
+                self.timeline.note(&[], || format!("         {armed:?}"));
+                self.disk.arm(armed);
+                Ok(())
+            }
+            Op::Space => {
+                self.disk.set_no_space(!self.disk.has_no_space());
+                Ok(())
+            }
+            Op::ArmCrash => {
+                let (away, when) = (self.chooser.below(Concern::Crash, 12), self.when());
+                self.disk.arm_crash(away, when);
+                Ok(())
+            }
+            Op::CrashNow => self.crash(),
+            Op::Kill => self.kill(),
+        }
+    }
+
+    /// The faults stop: everything must work again, and nothing may be missing.
+    fn end(&mut self) -> Step {
+        self.timeline.note(&[], || " END the faults stop".into());
+        self.disk.heal();
+        if self.read_only {
+            self.kill()?;
+        }
+        self.check_all()?;
+        let synced = self.engine().sync();
+        self.acknowledge("sync", synced)?;
+        let closed = self.engine().close();
+        self.acknowledge("close", closed)?;
+        self.closed = true;
+        let inspection = self.inspect(&self.disk.clone())?;
+        self.counts.chunks += inspection.chunks.len() as u64;
+        self.retire_engine();
+        self.recover()?;
+        self.disk.heal();
+        self.check_all()?;
+        self.retire_engine();
+        Ok(())
+    }
+}
+
+fn stuck(call: &str, error: &Error) -> Violation {
+    Violation::new(Verdict::Stuck, "calls succeed on a sound disk", format!("{call}: {error}"))
+}
+
+/// After these nobody knows what is on the disk (I8).
+fn is_final(fault: Fault) -> bool {
+    matches!(fault, Fault::SyncError | Fault::SyncDirError | Fault::RenameError)
+}

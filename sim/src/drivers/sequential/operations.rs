@@ -1,0 +1,220 @@
+//! What each operation of a run does and checks.
+
+use super::*;
+
+impl Run<'_> {
+    pub(super) fn write(&mut self, count: u32) -> Step {
+        let points = self.source.points(&self.shape, count, &mut self.chooser);
+        let result = match &points[..] {
+            [one] => self.engine().write(*one),
+            many => self.engine().write_batch(many),
+        };
+        let accepted = match &result {
+            Ok(()) if self.read_only => {
+                return Err(Violation::new(Verdict::Lost, "I8", "write returned Ok after a failed sync"));
+            }
+            Ok(()) => true,
+            Err(error) => {
+                self.excuse("write", error)?;
+                self.shape.config.durability == Durability::Immediate && self.was_accepted(&points)
+            }
+        };
+        if accepted {
+            self.longest_write = self.longest_write.max(points.len() as u64);
+            self.handed = false;
+            points.iter().for_each(|point| self.model.accept(point));
+            self.counts.points_written += points.len() as u64;
+            self.accepted += points.len() as u64;
+        }
+        if self.shape.config.durability == Durability::Immediate && result.is_ok() {
+            self.acknowledge("write", result)?;
+        }
+        self.note_trouble();
+        // Now and then: reading the counters takes longer than a write.
+        if self.counts.operations.is_multiple_of(4) { self.check_watermarks() } else { Ok(()) }
+    }
+
+    /// Whether a write that could not be made durable was accepted: the contract allows both.
+    pub(super) fn was_accepted(&mut self, points: &[Point]) -> bool {
+        if self.disk.is_dead() {
+            // In doubt until recovery; a prefix that includes it, or one that does not.
+            return true;
+        }
+        let last: BTreeMap<(u32, i64), &Point> =
+            points.iter().map(|point| ((point.tag, point.ts_us), point)).collect();
+        let differs =
+            |point: &&Point| self.model.range(point.tag, point.ts_us, point.ts_us).next() != Some(**point);
+        let Some(point) = last.into_values().find(differs) else {
+            // The same bits are there already: accepted or not, nothing shows it but the length of the log.
+            self.count_is_exact = false;
+            return false;
+        };
+        self.disk.heal_reads();
+        let seen = self.engine().query(point.tag, point.ts_us..=point.ts_us);
+        matches!(seen.as_deref(), Ok([seen]) if seen == point)
+    }
+
+    /// A call that makes everything durable has returned.
+    pub(super) fn acknowledge(
+        &mut self,
+        call: &'static str,
+        result: tidewall::Result<()>,
+    ) -> Result<bool, Violation> {
+        let fired = self.disk.take_fired();
+        let final_fault = fired.iter().copied().find(|fault| is_final(*fault));
+        self.troubled |= !fired.is_empty();
+        match result {
+            Ok(()) if final_fault.is_some() => {
+                let story = format!(
+                    "{call} returned Ok although a {} struck during it",
+                    final_fault.expect("checked").name()
+                );
+                Err(Violation::new(Verdict::Lost, "I8", story))
+            }
+            Ok(()) => {
+                if self.read_only {
+                    let story = format!("{call} returned Ok after a failed sync");
+                    return Err(Violation::new(Verdict::Lost, "I8", story));
+                }
+                // What was snapped during the call is judged by what was promised before it returned.
+                self.judge_snapshots()?;
+                self.model.ack();
+                Ok(true)
+            }
+            Err(error) => {
+                self.read_only |= final_fault.is_some();
+                self.excuse_fired(call, &error, &fired)?;
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) fn step(&mut self) -> Step {
+        // Twice: what the first one finds too young and too small, the second one finds old.
+        for _ in 0..2 {
+            if let Err(error) = self.engine().step() {
+                return self.excuse("step", &error);
+            }
+        }
+        self.note_trouble();
+        let expected = self.base_lsn + self.accepted;
+        let appended = self.engine().stats().appended_lsn.0;
+        if appended != expected && self.count_is_exact && !self.disk.is_dead() {
+            let story = format!("after two steps {appended} points are in the log, of {expected} accepted");
+            return Err(Violation::new(Verdict::Stuck, "step", story));
+        }
+        self.handed = !self.disk.is_dead();
+        self.check_watermarks()
+    }
+
+    pub(super) fn query(&mut self) -> Step {
+        let tag = self.chooser.between(Concern::Data, 1, self.shape.tags);
+        let mut bound = |_| {
+            let at = i64::from(tag) * 1000 + i64::from(self.chooser.below(Concern::Data, 4000)) - 500;
+            match self.chooser.below(Concern::Data, 4) {
+                0 => Bound::Unbounded,
+                1 => Bound::Excluded(at),
+                _ => Bound::Included(at),
+            }
+        };
+        let (start, end) = (bound(0), bound(1));
+        let low = match start {
+            Bound::Included(at) => at,
+            Bound::Excluded(at) => at + 1,
+            Bound::Unbounded => i64::MIN,
+        };
+        let high = match end {
+            Bound::Included(at) => at,
+            Bound::Excluded(at) => at - 1,
+            Bound::Unbounded => i64::MAX,
+        };
+        match self.engine().query(tag, (start, end)) {
+            Ok(found) => {
+                self.counts.points_checked += found.len() as u64;
+                if found.iter().copied().eq(self.model.range(tag, low, high)) {
+                    return Ok(());
+                }
+                let wanted = self.model.range(tag, low, high).count();
+                let story =
+                    format!("tag {tag} in {low}..={high}: {} points, not the {wanted} accepted", found.len());
+                Err(Violation::new(Verdict::Lost, "accepted points are visible", story))
+            }
+            Err(error) => self.excuse("query", &error),
+        }
+    }
+
+    /// Every tag shows exactly what was accepted.
+    pub(super) fn check_all(&mut self) -> Step {
+        for tag in self.model.all_tags() {
+            match self.engine().query(tag, ..) {
+                Ok(found) => {
+                    self.counts.points_checked += found.len() as u64;
+                    if !found.iter().copied().eq(self.model.range(tag, i64::MIN, i64::MAX)) {
+                        let wanted = self.model.range(tag, i64::MIN, i64::MAX).count();
+                        let story = format!("tag {tag}: {} points, not the {wanted} accepted", found.len());
+                        return Err(Violation::new(Verdict::Lost, "accepted points are visible", story));
+                    }
+                }
+                Err(error) => self.excuse("query", &error)?,
+            }
+        }
+        let tags = self.engine().tags().map_err(|error| stuck("tags", &error))?;
+        if tags != self.model.tags() {
+            let story = format!("tags() is {tags:?}, written were {:?}", self.model.tags());
+            return Err(Violation::new(Verdict::Lost, "accepted points are visible", story));
+        }
+        Ok(())
+    }
+
+    pub(super) fn reopen(&mut self) -> Step {
+        let result = self.engine().close();
+        if self.acknowledge("close", result)? {
+            self.closed = true;
+            if self.engine().query(1, ..).is_ok() || self.engine().write(Point::new(1, 0, 0.0)).is_ok() {
+                return Err(Violation::new(Verdict::Stuck, "close", "a closed engine answers"));
+            }
+            if self.chooser.chance(Concern::Ops, 64) {
+                let other =
+                    Config { chunk_bytes: self.shape.config.chunk_bytes + 512, ..self.shape.config.clone() };
+                match Engine::open(Arc::new(self.disk.clone()), other) {
+                    Err(Error::Geometry { field: "chunk_bytes", .. }) => {}
+                    Err(_) if !self.disk.take_fired().is_empty() || self.disk.is_dead() => {}
+                    other => {
+                        let story = format!("opened with another geometry: {:?}", other.err());
+                        return Err(Violation::new(Verdict::Stuck, "geometry is compared", story));
+                    }
+                }
+            }
+            self.retire_engine();
+            if self.disk.is_dead() { self.crash() } else { self.recover() }
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn refused(&mut self) -> Step {
+        let mut points = self.source.points(&self.shape, 2, &mut self.chooser);
+        points[1].tag = 0;
+        let wrong = |call: &str, got: String| {
+            Err(Violation::new(
+                Verdict::Stuck,
+                "refusals",
+                format!("{call} was not refused as it must be: {got}"),
+            ))
+        };
+        match self.engine().write_batch(&points) {
+            Err(Error::InvalidTag { index: 1 }) => {}
+            other => return wrong("tag 0", format!("{other:?}")),
+        }
+        match self.engine().query(0, ..) {
+            Err(Error::InvalidTag { .. }) => {}
+            other => return wrong("a query of tag 0", format!("{other:?}")),
+        }
+        let again = Engine::open(Arc::new(self.disk.clone()), self.shape.config.clone());
+        match again {
+            Err(Error::Locked) => Ok(()),
+            Err(error) => self.excuse("a second open", &error),
+            Ok(_) => wrong("a second open", "it succeeded".into()),
+        }
+    }
+}
