@@ -21,7 +21,7 @@ fn campaign(seeds: u64, setting: Setting<'static>) -> Sum {
         shard: (0, 1),
         recheck_percent: 10,
     };
-    runner::run(&campaign, |_| {})
+    runner::run(&campaign, |_| {}, |seed| panic!("seed {seed} does not end"))
 }
 
 #[test]

@@ -12,8 +12,9 @@ use tidewall::plant::Bug;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::disk::Profile;
 use tidewall_sim::drivers::sequential;
+use tidewall_sim::model::{Verdict, Violation};
 use tidewall_sim::report::{Header, Summary};
-use tidewall_sim::runner::{self, Campaign};
+use tidewall_sim::runner::{self, Campaign, Failure};
 use tidewall_sim::scenario::{Outcome, Setting};
 use tidewall_sim::tape_file::TapeFile;
 use tidewall_sim::trace::Trace;
@@ -243,11 +244,20 @@ fn run(args: &RunArgs) -> Result<u8, Unusable> {
         println!();
     }
     let bar = progress(args, seeds.map(|seeds| seeds.div_ceil(shard.1)));
-    let sum = runner::run(&campaign, |done| {
-        if done % 64 == 0 {
+    let tick = |done: u64| {
+        if done.is_multiple_of(64) {
             bar.set_position(done);
         }
-    });
+    };
+    let hung = |seed: u64| {
+        let violation = Violation::new(Verdict::Stuck, "every call ends", "the run does not end");
+        print_failure(args, &Failure { seed, violation });
+        if !args.json {
+            println!("{}", replay_line(args, seed));
+        }
+        std::process::exit(1);
+    };
+    let sum = runner::run(&campaign, tick, hung);
     bar.finish_and_clear();
 
     let trace_files = args.setting.trace_files();
@@ -259,26 +269,13 @@ fn run(args: &RunArgs) -> Result<u8, Unusable> {
     };
     let summary = Summary::new(header, &sum);
     for failure in &sum.failures {
-        if args.json {
-            println!(
-                "{}",
-                json!({
-                    "kind": "violation",
-                    "seed": failure.seed,
-                    "verdict": failure.violation.verdict,
-                    "promise": failure.violation.promise,
-                    "story": failure.violation.story,
-                })
-            );
-        } else {
-            println!("seed {}: {}", failure.seed, failure.violation);
-        }
+        print_failure(args, failure);
     }
     if let (Some(path), Some(failure)) = (&args.save, sum.failures.first()) {
         save(path, failure.seed, &args.setting, &runner::run_seed(failure.seed, setting))?;
     }
     let replay = sum.failures.iter().map(|failure| failure.seed).chain(sum.diverged.iter().copied()).next();
-    let replay = replay.map(|seed| format!("cargo sim replay {seed}{}", args.setting.to_words()));
+    let replay = replay.map(|seed| replay_line(args, seed));
     if args.json {
         let mut object = serde_json::to_value(&summary)?;
         object["replay"] = json!(replay);
@@ -290,6 +287,24 @@ fn run(args: &RunArgs) -> Result<u8, Unusable> {
         }
     }
     Ok(summary.result().exit_code())
+}
+
+fn print_failure(args: &RunArgs, failure: &Failure) {
+    if !args.json {
+        return println!("seed {}: {}", failure.seed, failure.violation);
+    }
+    let object = json!({
+        "kind": "violation",
+        "seed": failure.seed,
+        "verdict": failure.violation.verdict,
+        "promise": failure.violation.promise,
+        "story": failure.violation.story,
+    });
+    println!("{object}");
+}
+
+fn replay_line(args: &RunArgs, seed: u64) -> String {
+    format!("cargo sim replay {seed}{}", args.setting.to_words())
 }
 
 fn progress(args: &RunArgs, seeds: Option<u64>) -> ProgressBar {

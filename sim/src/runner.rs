@@ -10,6 +10,7 @@ use crate::timeline::TraceHash;
 use parking_lot::Mutex;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Which seeds to run, and how.
@@ -68,8 +69,13 @@ pub fn run_seed(seed: u64, setting: Setting<'_>) -> Outcome {
     sequential::run(Chooser::from_seed(seed), setting)
 }
 
-/// Runs a campaign; `tick` is told the number of seeds done now and then.
-pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync) -> Sum {
+/// A run takes a millisecond or a few. One that takes so long goes round in circles without touching the disk; where it
+/// does touch it, the disk's own limit ends it much sooner.
+const HUNG: Duration = Duration::from_secs(60);
+
+/// Runs a campaign; `tick` is told the number of seeds done. A thread that is caught in a run cannot be stopped, so a seed
+/// that does not end is given to `hung`, which should report it and end the process.
+pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64) + Sync) -> Sum {
     let begin = Instant::now();
     let cpu_begin = cpu_seconds();
     let (shard, shards) = campaign.shard;
@@ -78,26 +84,47 @@ pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync) -> Sum {
     let stop = AtomicBool::new(false);
     let sum = Mutex::new(Sum::default());
     quiet_panics();
-    let work = || {
+    let now: Vec<Mutex<Option<(u64, Instant)>>> =
+        (0..campaign.jobs.get()).map(|_| Mutex::new(None)).collect();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let work = |job: usize| {
         let mut own = Sum::default();
         while !stop.load(Ordering::Relaxed) && campaign.time.is_none_or(|time| begin.elapsed() < time) {
             let index = next.fetch_add(1, Ordering::Relaxed) * shards + shard;
             if campaign.seeds.is_some_and(|seeds| index >= seeds) {
                 break;
             }
-            own.add_seed(campaign, campaign.start.wrapping_add(index));
+            let seed = campaign.start.wrapping_add(index);
+            *now[job].lock() = Some((seed, Instant::now()));
+            own.add_seed(campaign, seed);
             if !own.failures.is_empty() || !own.diverged.is_empty() {
                 stop.store(true, Ordering::Relaxed);
             }
             tick(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
+        *now[job].lock() = None;
         sum.lock().merge(own);
     };
-    std::thread::scope(|scope| {
-        for _ in 1..campaign.jobs.get() {
-            scope.spawn(work);
+    let (slots, hung) = (&now, &hung);
+    let watch = move || {
+        // Ends when the sender is dropped.
+        while end.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+            for slot in slots {
+                let late = slot.lock().filter(|(_, since)| since.elapsed() > HUNG);
+                if let Some((seed, _)) = late {
+                    hung(seed);
+                }
+            }
         }
-        work();
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(watch);
+        let work = &work;
+        let workers: Vec<_> = (0..campaign.jobs.get()).map(|job| scope.spawn(move || work(job))).collect();
+        for worker in workers {
+            worker.join().expect("a run's panic is caught and reported as its outcome");
+        }
+        drop(ended);
     });
     let mut sum = sum.into_inner();
     sum.failures.sort_by_key(|failure| failure.seed);

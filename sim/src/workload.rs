@@ -59,7 +59,7 @@ const OPS: [Op; 14] = [
 ];
 
 /// The usual weight of each operation, in the order of `OPS`. A run varies them.
-const USUAL: [u32; 14] = [64, 64, 15, 3, 10, 10, 1, 1, 2, 4, 1, 3, 1, 1];
+const USUAL: [u32; 14] = [72, 72, 17, 3, 11, 11, 1, 1, 2, 4, 1, 3, 1, 1];
 
 /// How a run's points look.
 #[derive(Clone, Debug)]
@@ -94,7 +94,8 @@ impl Shape {
             _ => chooser.between(shape, 17, 64),
         };
         let batch_points = chooser.pick(shape, &[4, 1, 2, 7, 10, 25, 100]);
-        let block_points = if chooser.chance(shape, 12) { 1 } else { chooser.pick(shape, &[24, 9, 40, 100]) };
+        let block_points =
+            if chooser.chance(shape, 12) { 1 } else { chooser.pick(shape, &[40, 12, 64, 100]) };
         // The least that holds one full batch, or a little more.
         let frame_bytes = 64 + batch_points as u64 * 17;
         let sectors = frame_bytes.div_ceil(512) + chooser.pick(shape, &[4u64, 1, 8]);
@@ -136,7 +137,7 @@ impl Shape {
             special: chooser.pick(shape, &[8, 0, 64]),
             extreme: chooser.pick(shape, &[2, 0, 16]),
             mixed: chooser.pick(shape, &[128, 0, 255]),
-            snapshot_every: chooser.pick(shape, &[200, 100, 400]),
+            snapshot_every: chooser.pick(shape, &[220, 110, 440]),
         }
     }
 

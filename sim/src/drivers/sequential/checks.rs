@@ -23,6 +23,11 @@ impl Run<'_> {
             let story = format!("{} segments, {} may be", stats.segments, self.shape.config.segments_max);
             return Err(Violation::new(Verdict::Stuck, "segments_max", story));
         }
+        let sealed_max = self.shape.config.sealed_max as u64 + self.longest_write;
+        if stats.sealed_buffers > sealed_max && !self.troubled {
+            let story = format!("{} sealed buffers wait, {sealed_max} may", stats.sealed_buffers);
+            return Err(Violation::new(Verdict::Stuck, "sealed_max", story));
+        }
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
         let tails = u64::from(self.shape.tags) * (self.shape.config.batch_points as u64 - 1);
         // A call whose batches could not be appended has succeeded; the next one must append them or fail.

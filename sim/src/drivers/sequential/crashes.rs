@@ -41,6 +41,9 @@ impl Run<'_> {
         let closed = std::mem::take(&mut self.closed);
         let must_keep_all = std::mem::take(&mut self.must_keep_all);
         let crashes = self.counts.crashes;
+        if self.chooser.chance(Concern::Shape, 16) {
+            self.change_config();
+        }
         let (engine, disk) = self.open(self.disk.clone())?;
         let must_keep_all = must_keep_all && self.counts.crashes == crashes;
         self.disk = disk;
@@ -114,6 +117,19 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A store may be opened with other limits than before, but for its geometry. None is above that of the shape, so
+    /// the checks go on using those.
+    fn change_config(&mut self) {
+        let shape = Concern::Shape;
+        let most = &self.shape.config;
+        let mut below =
+            |most: usize, least: usize| self.chooser.between(shape, least as u32, most as u32) as usize;
+        self.config.batch_points = below(most.batch_points, most.batch_points.div_ceil(2));
+        self.config.block_points = below(most.block_points, most.block_points.div_ceil(2));
+        self.config.segments_max = below(most.segments_max, most.segments);
+        self.config.staging_bytes = below(most.staging_bytes, most.staging_bytes.div_ceil(2));
+    }
+
     /// Opens the store on a disk, through crashes and errors on the way.
     pub(super) fn open(&mut self, mut disk: SimDisk) -> Result<(Engine, SimDisk), Violation> {
         let (mut depth, mut retries) = (0, 0);
@@ -128,7 +144,7 @@ impl Run<'_> {
             }
             let exec = Box::new(Shuffled(AtomicU64::new(self.chooser.below(Concern::Order, 1 << 16).into())));
             self.timeline.note(&[depth.into()], || "   open".into());
-            let result = Engine::open_with(Arc::new(disk.clone()), self.shape.config.clone(), exec);
+            let result = Engine::open_with(Arc::new(disk.clone()), self.config.clone(), exec);
             let fired = disk.take_fired();
             if disk.is_dead() {
                 drop(result);

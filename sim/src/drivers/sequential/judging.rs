@@ -77,19 +77,18 @@ impl Run<'_> {
         if owed && seen.damage.is_empty() {
             return Err(Violation::new(Verdict::Lost, "I6", story("inspect finds everything sound")));
         }
-        let opened = Engine::open(Arc::new(image.clone()), self.shape.config.clone());
+        let opened = Engine::open(Arc::new(image.clone()), self.config.clone());
         self.counts.recoveries += 1;
         let judged = match opened {
-            Err(Error::Corrupt(Corruption { .. })) => {
-                let changed =
-                    image.contents().into_iter().find(|(name, content)| before.get(name) != Some(content));
-                match changed {
-                    // The lock file is made by whoever opens first.
-                    Some((name, _)) if name != "LOCK" => {
-                        let story = story(&format!("opening was refused, but changed {name},"));
-                        Err(Violation::new(Verdict::Lost, "I6", story))
-                    }
-                    _ => Ok(()),
+            Err(Error::Corrupt(_)) => {
+                let mut after = image.contents();
+                // The lock file is made by whoever opens first.
+                after.retain(|name, _| name != "LOCK" || before.contains_key(name));
+                if after == before {
+                    Ok(())
+                } else {
+                    let story = story("opening was refused, but changed files");
+                    Err(Violation::new(Verdict::Lost, "I6", story))
                 }
             }
             Err(error) => Err(stuck(&story("open"), &error)),

@@ -32,9 +32,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidewall::{
-    Config, Corruption, Durability, Engine, Error, Exec, Inspection, Point, Task, inspect, plant,
-};
+use tidewall::{Config, Durability, Engine, Error, Exec, Inspection, Point, Task, inspect, plant};
 
 /// Crashes in a recovery, in the recovery from that, and in that again.
 const DEPTH: u32 = 3;
@@ -87,6 +85,8 @@ struct Run<'a> {
     chooser: Chooser,
     setting: Setting<'a>,
     shape: Shape,
+    /// The limits that the store is opened with: those of the shape, or lower ones.
+    config: Config,
     source: Source<'a>,
     disk: SimDisk,
     engine: Option<Engine>,
@@ -137,6 +137,7 @@ impl<'a> Run<'a> {
         disk.set_lie(setting.lie);
         Run {
             model: Model::new(shape.tags),
+            config: shape.config.clone(),
             source,
             disk,
             engine: None,

@@ -96,11 +96,22 @@ impl Run<'_> {
                 return self.excuse("step", &error);
             }
         }
-        self.note_trouble();
+        if self.disk.take_fired().into_iter().any(is_final) {
+            return Err(Violation::new(
+                Verdict::Lost,
+                "I8",
+                "a step returned Ok although a sync failed in it",
+            ));
+        }
         let expected = self.base_lsn + self.accepted;
         let appended = self.engine().stats().appended_lsn.0;
         if appended != expected && self.count_is_exact && !self.disk.is_dead() {
             let story = format!("after two steps {appended} points are in the log, of {expected} accepted");
+            return Err(Violation::new(Verdict::Stuck, "step", story));
+        }
+        let sealed = self.engine().stats().sealed_buffers;
+        if sealed > 0 && !self.disk.is_dead() {
+            let story = format!("{sealed} sealed buffers are left after a step");
             return Err(Violation::new(Verdict::Stuck, "step", story));
         }
         self.handed = !self.disk.is_dead();
@@ -174,10 +185,14 @@ impl Run<'_> {
                 return Err(Violation::new(Verdict::Stuck, "close", "a closed engine answers"));
             }
             if self.chooser.chance(Concern::Ops, 64) {
-                let other =
-                    Config { chunk_bytes: self.shape.config.chunk_bytes + 512, ..self.shape.config.clone() };
+                let mut other = self.config.clone();
+                let field = self.chooser.below(Concern::Ops, 3) as usize;
+                *[&mut other.chunk_bytes, &mut other.segment_bytes, &mut other.sector_bytes][field] *= 2;
+                if other.check().is_err() {
+                    other = Config { chunk_bytes: self.config.chunk_bytes * 2, ..self.config.clone() };
+                }
                 match Engine::open(Arc::new(self.disk.clone()), other) {
-                    Err(Error::Geometry { field: "chunk_bytes", .. }) => {}
+                    Err(Error::Geometry { .. }) => {}
                     Err(_) if !self.disk.take_fired().is_empty() || self.disk.is_dead() => {}
                     other => {
                         let story = format!("opened with another geometry: {:?}", other.err());
@@ -210,7 +225,7 @@ impl Run<'_> {
             Err(Error::InvalidTag { .. }) => {}
             other => return wrong("a query of tag 0", format!("{other:?}")),
         }
-        let again = Engine::open(Arc::new(self.disk.clone()), self.shape.config.clone());
+        let again = Engine::open(Arc::new(self.disk.clone()), self.config.clone());
         match again {
             Err(Error::Locked) => Ok(()),
             Err(error) => self.excuse("a second open", &error),
