@@ -411,6 +411,9 @@ impl State {
             self.io_ops < IO_LIMIT,
             "more than {IO_LIMIT} I/Os in one life of a disk: something does not end"
         );
+        if self.dead {
+            return Err(power_is_off());
+        }
         Ok(())
     }
 
