@@ -333,9 +333,6 @@ impl Core {
             // Nothing to say; but a segment may have been filled since the last edit with points that it covers.
             return Ok(self.log.retire(published_lsn));
         }
-        if plant::on(Bug::F6) {
-            flusher.manifest.append(&edit).and_then(|()| flusher.manifest.sync())?;
-        }
         // I4: the blocks are durable before the manifest names them, and the manifest before a segment is reused.
         flusher.chunks.sync()?;
         flusher.manifest.append(&edit)?;

@@ -42,7 +42,7 @@ bugs! {
     F1: "group commit moves the durable watermark without a sync",
     F2: "sealed buffers are dropped before their blocks are written",
     F4: "a failed block write is reported, but its place is named all the same",
-    F6: "the manifest names blocks before their chunk is synced",
+    F6: "the manifest names blocks whose chunk has not been synced",
     F7: "a block's checksum is written and never verified",
     F13: "a manifest that cannot be read is taken for an absent one, and the store is created anew",
     I8: "a failed sync is reported once and can be retried as if it could still succeed",

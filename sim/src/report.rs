@@ -179,11 +179,14 @@ impl<'a> Summary<'a> {
             ),
         );
         line("trace hash", self.trace_hash.clone());
-        text.push_str("\n  fault                        armed        fired\n");
-        for (name, count) in &self.faults {
-            let note = if count.fired == 0 { "   not measured" } else { "" };
-            writeln!(text, "  {name:<24} {:>9} {:>12}{note}", grouped(count.armed), grouped(count.fired))
-                .expect("a string takes everything");
+        // A campaign that stopped early has little to say about what it did not try.
+        if self.result != Result::Violated {
+            text.push_str("\n  fault                        armed        fired\n");
+            for (name, count) in &self.faults {
+                let note = if count.fired == 0 { "   not measured" } else { "" };
+                writeln!(text, "  {name:<24} {:>9} {:>12}{note}", grouped(count.armed), grouped(count.fired))
+                    .expect("a string takes everything");
+            }
         }
         text.push('\n');
         text.push_str(&self.conclusion());

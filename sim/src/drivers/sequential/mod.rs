@@ -271,7 +271,11 @@ impl<'a> Run<'a> {
 }
 
 fn stuck(call: &str, error: &Error) -> Violation {
-    Violation::new(Verdict::Stuck, "calls succeed on a sound disk", format!("{call}: {error}"))
+    let story = format!("{call}: {error}");
+    match error {
+        Error::Corrupt(_) => Violation::new(Verdict::Lost, "I6: only damage is called damage", story),
+        _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
+    }
 }
 
 /// After these nobody knows what is on the disk (I8).
