@@ -5,6 +5,7 @@
 //! process, and the simulated crash has its own tests in `sim`.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::sync::Arc;
 use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
 use tidewall_sim::disk::SimDisk;
@@ -113,7 +114,7 @@ fn both(calls: &[Call]) -> (Vec<String>, Vec<String>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
 
     #[test]
     fn both_disks_answer_every_sequence_of_calls_alike(calls in proptest::collection::vec(call(), 1..60)) {

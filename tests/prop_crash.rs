@@ -4,12 +4,13 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::drivers::sequential;
 use tidewall_sim::scenario::Setting;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
 
     #[test]
     fn every_promise_holds_on_any_tape(bytes in vec(any::<u8>(), 0..20_000)) {

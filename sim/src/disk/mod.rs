@@ -625,6 +625,8 @@ impl DiskFile for SimFile {
                     }
                     Ok(())
                 }
+                // As a real file has it: nothing can be read from anywhere.
+                None if buf.is_empty() => Ok(()),
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             }
         };
