@@ -121,16 +121,16 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     let (proven, end) = (log.proven.max(version.checkpoint_lsn), log.chain.end_lsn);
     let has_tail = proven < end && !plant::on(Bug::S1);
     let rewrite_from = if has_tail { proven } else { end };
-    let span = |epoch| Span { epoch, first_lsn: rewrite_from };
     let files = complete_ring(&**disk, health, config, &names, &log, version.segments as usize)?;
     let segments = Some(files.len() as u32);
     version.apply(&Edit { epoch: Some(version.epoch + 1), segments, ..Edit::default() });
+    let switch = Edit {
+        spans: vec![Span { epoch: version.epoch, first_lsn: rewrite_from }],
+        watermarks: Some((version.checkpoint_lsn, end)),
+        ..Edit::default()
+    };
     if !has_tail {
-        version.apply(&Edit {
-            spans: vec![span(version.epoch)],
-            watermarks: Some((version.checkpoint_lsn, end)),
-            ..Edit::default()
-        });
+        version.apply(&switch);
     }
     let mut manifest = ManifestWriter::replace(disk, health, config, &version, next_number)?;
 
@@ -150,11 +150,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
     if has_tail {
         wal.commit(end)?;
         wal.leave_spare()?;
-        version.apply(&Edit {
-            spans: vec![span(version.epoch)],
-            watermarks: Some((version.checkpoint_lsn, end)),
-            ..Edit::default()
-        });
+        version.apply(&switch);
         manifest = ManifestWriter::replace(disk, health, config, &version, next_number + 1)?;
     }
 

@@ -155,12 +155,17 @@ pub struct Chain {
     pub stale: Vec<usize>,
 }
 
+/// Where the frames of an epoch end being the log: at the beginning of the next span. `None` if they never were.
+fn span_end(spans: &[Span], epoch: u32) -> Option<Lsn> {
+    let at = spans.iter().position(|span| span.epoch == epoch)?;
+    Some(spans.get(at + 1).map_or(Lsn(u64::MAX), |next| next.first_lsn))
+}
+
 /// An intact frame that damage has cut off from the log: everything before it was durable, so the frame before it
 /// must be readable, and the log should have reached it. `None` if the log lacks no such frame.
 pub fn cut_off(segment: &SegmentScan, spans: &[Span], chain_end: Lsn, proven: Lsn) -> Option<FrameHeader> {
     let in_span = |header: &FrameHeader| {
-        let next = spans.iter().position(|span| span.epoch == header.generation.epoch).map(|index| index + 1);
-        next.is_some_and(|next| spans.get(next).is_none_or(|next| header.first_lsn < next.first_lsn))
+        span_end(spans, header.generation.epoch).is_some_and(|end| header.first_lsn < end)
     };
     let missing =
         |header: &&FrameHeader| header.end_lsn() > chain_end && header.first_lsn <= proven && in_span(header);
@@ -175,8 +180,7 @@ pub fn chain(segments: &[SegmentScan], spans: &[Span], from: Lsn) -> Chain {
     for at in order {
         let scan = &segments[at];
         let generation = scan.generation.expect("filtered above");
-        let span = spans.iter().position(|span| span.epoch == generation.epoch);
-        let cut = span.map(|index| spans.get(index + 1).map_or(Lsn(u64::MAX), |next| next.first_lsn));
+        let cut = span_end(spans, generation.epoch);
         let end_lsn = cut.map_or(Lsn(0), |cut| cut.min(scan.end_lsn()));
         if end_lsn <= chain.end_lsn || scan.first_lsn() > chain.end_lsn {
             // Retired, cut off, or behind a gap. A gap shows in the end of the chain: this segment's first frame
