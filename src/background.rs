@@ -1,38 +1,143 @@
-//! The thread that calls the engine's step. It stands outside the core: the core has no clock.
+//! The threads that work in the background. They stand outside the core: it has no clock, and needs no thread of its own.
+//!
+//! | thread | wakes | does |
+//! |---|---|---|
+//! | logger, one a stream | when full batches have come together, and each tick | appends tails, writes out what is staged |
+//! | flusher | when something was sealed, and each tick | writes blocks, so that segments and memory become free |
+//!
+//! What one of them runs into is never lost: an error waits for the next call that can report it, a panic makes the
+//! engine read-only.
 
-use crate::sync::{Arc, AtomicBool, Ordering, thread};
+use crate::error::{Error, Result};
+use crate::exec;
+use crate::health::Health;
+use crate::plant::{self, Bug};
+use crate::stream::{Shared, Stream};
+use crate::sync::{Arc, AtomicBool, Bell, Mutex, Ordering, Rank, Stopwatch, thread};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Calls a function at intervals until it is dropped.
-pub(crate) struct Ticker {
-    ending: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle>,
+/// The error of a background thread that no call has reported yet.
+pub(crate) struct Unreported {
+    some: AtomicBool,
+    first: Mutex<Option<Error>>,
 }
 
-impl Ticker {
-    pub(crate) fn start(interval: Duration, tick: impl Fn() + Send + 'static) -> Ticker {
-        let ending = Arc::new(AtomicBool::new(false));
-        let ended = ending.clone();
-        let thread = thread::spawn("tidewall-step", move || {
-            loop {
-                thread::park_timeout(interval);
-                if ended.load(Ordering::Acquire) {
-                    return;
-                }
-                tick();
-            }
-        });
-        Ticker { ending, thread: Some(thread) }
+impl Unreported {
+    pub(crate) fn new() -> Unreported {
+        Unreported { some: AtomicBool::new(false), first: Mutex::new(Rank::Leaf, None) }
+    }
+
+    /// Keeps the first error until it is reported. `Closed` is none: the thread has come too late.
+    fn keep(&self, result: Result<()>) {
+        let Err(error) = result else { return };
+        if matches!(error, Error::Closed) || plant::on(Bug::W20) {
+            return;
+        }
+        self.first.lock().get_or_insert(error);
+        self.some.store(true, Ordering::Release);
+    }
+
+    /// Fails once, with what a background thread has run into.
+    pub(crate) fn report(&self) -> Result<()> {
+        if !self.some.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut first = self.first.lock();
+        self.some.store(false, Ordering::Release);
+        first.take().map_or(Ok(()), Err)
     }
 }
 
-impl Drop for Ticker {
-    fn drop(&mut self) {
+/// The background threads of one engine.
+pub(crate) struct Background {
+    streams: Vec<Arc<Stream>>,
+    shared: Arc<Shared>,
+    ending: Arc<AtomicBool>,
+    threads: Mutex<Vec<thread::JoinHandle>>,
+}
+
+impl Background {
+    pub(crate) fn start(
+        tick: Duration,
+        streams: &[Arc<Stream>],
+        shared: &Arc<Shared>,
+        unreported: &Arc<Unreported>,
+    ) -> Background {
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for (number, stream) in streams.iter().enumerate() {
+            let (stream, shared) = (stream.clone(), shared.clone());
+            let thread = Worker { ending: ending.clone(), unreported: unreported.clone(), tick };
+            threads.push(thread::spawn(format!("tidewall-log-{number}"), move || {
+                thread.run(stream.logger(), &shared.health, |woken| stream.work_log(woken));
+            }));
+        }
+        let (all, flushing) = (streams.to_vec(), shared.clone());
+        let thread = Worker { ending: ending.clone(), unreported: unreported.clone(), tick };
+        threads.push(thread::spawn("tidewall-flush".into(), move || {
+            thread.run(&flushing.flusher, &flushing.health, |_| step_flush(&flushing, &all));
+        }));
+        Background { streams: streams.to_vec(), shared: shared.clone(), ending, threads: Mutex::new(Rank::Leaf, threads) }
+    }
+
+    /// Ends the threads, and waits for what they are doing.
+    pub(crate) fn stop(&self) {
         self.ending.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread::unpark(&thread);
-            // A panic of the tick has been printed by its thread; drop must not panic again.
+        self.streams.iter().for_each(|stream| stream.logger().ring());
+        self.shared.flusher.ring();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // Its panics are caught; one in the catching itself has been printed, and drop must not panic again.
             let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The flusher's part of a step, for all streams at once: their edits then share a record and a sync.
+pub(crate) fn step_flush(shared: &Shared, streams: &[Arc<Stream>]) -> Result<()> {
+    let flushed = exec::map(&*shared.exec, streams.to_vec(), |stream| stream.step_flush());
+    flushed.into_iter().collect()
+}
+
+struct Worker {
+    ending: Arc<AtomicBool>,
+    unreported: Arc<Unreported>,
+    tick: Duration,
+}
+
+/// Why a background thread has woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Somebody rang.
+    Rung,
+    /// It is time for a step.
+    Tick,
+}
+
+impl Worker {
+    fn run(self, bell: &Bell, health: &Health, work: impl Fn(Woken) -> Result<()>) {
+        // The ticks come in time however often the bell is rung: a slow tag's batch must not wait for a quiet moment.
+        let mut since = Stopwatch::start();
+        loop {
+            bell.wait(Some(self.tick.saturating_sub(since.elapsed())));
+            if self.ending.load(Ordering::Acquire) {
+                return;
+            }
+            let woken = if since.elapsed() < self.tick { Woken::Rung } else { Woken::Tick };
+            if woken == Woken::Tick {
+                since = Stopwatch::start();
+            }
+            match catch_unwind(AssertUnwindSafe(|| work(woken))) {
+                Ok(outcome) => self.unreported.keep(outcome),
+                Err(_) => return health.poison("background thread, which panicked"),
+            }
         }
     }
 }

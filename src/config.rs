@@ -17,7 +17,7 @@ pub enum Durability {
 
 /// The limits of one engine. `Config::default()` suits a machine with a disk of its own; tests shrink everything.
 ///
-/// The three fields marked *geometry* are written into the store when it is created and compared at each open.
+/// The four fields marked *geometry* are written into the store when it is created and compared at each open.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// When `write` may return.
@@ -28,15 +28,21 @@ pub struct Config {
     /// Points of one tag after which its buffer is sealed, and the most that a block holds: 1 to 1,048,576.
     /// Larger blocks make fewer manifest entries; smaller ones make short queries cheaper.
     pub block_points: usize,
-    /// Sealed buffers that may wait for a flush before a writer flushes them itself. Bounds memory.
+    /// Points in full tag batches, by stream, that may wait for the log. Beyond that writers wait: they help to append them.
+    /// Bounds what a crash of the process can take, and memory: 24 bytes a point.
+    pub backlog_points: usize,
+    /// Sealed buffers, by stream, that may wait for a flush before a writer flushes them itself. Bounds memory.
     pub sealed_max: usize,
     /// Independently locked parts of the tag table, rounded up to a power of two. More let more writers run.
     pub shards: usize,
+    /// *Geometry.* Log streams, 1 to 16: independent rings of segments with syncs of their own. A tag belongs to one of
+    /// them. More let more points be appended and synced at the same time, on disks that gain from it.
+    pub wal_streams: usize,
     /// *Geometry.* Bytes of one log segment, a multiple of `sector_bytes`.
     pub segment_bytes: u64,
-    /// Log segments created with the store.
+    /// Log segments of each stream, created with the store.
     pub segments: usize,
-    /// Log segments that the ring may grow to when all are busy; after that writers wait for a flush.
+    /// Log segments that the ring of a stream may grow to when all are busy; after that appends wait for a flush.
     pub segments_max: usize,
     /// Bytes of frames gathered before they are written to the segment at once. One `pwrite` of 1 MiB costs about as
     /// much as a hundred of 2.4 KiB.
@@ -48,10 +54,12 @@ pub struct Config {
     pub chunk_bytes: u64,
     /// Bytes of edits after which the manifest is replaced by one that holds only its result.
     pub manifest_bytes: u64,
-    /// Threads that encode and write blocks during a flush; 1 is a single worker.
+    /// Threads of the pool that encodes and writes blocks during a flush, reads them for long queries, and syncs streams;
+    /// the caller works too. 1 is no pool: everything is done by who calls.
     pub flush_workers: usize,
     /// Time between two background steps, in milliseconds; a tag batch waits at most two of them. `None` starts no
-    /// thread, and [`Engine::step`](crate::Engine::step) is the caller's business.
+    /// thread, and [`Engine::step`](crate::Engine::step) is the caller's business: points are appended there, by `sync`
+    /// and `flush`, and by writers that find the backlog too long.
     pub flush_delay_ms: Option<u64>,
 }
 
@@ -61,8 +69,10 @@ impl Default for Config {
             durability: Durability::Batched,
             batch_points: 100,
             block_points: 4096,
+            backlog_points: 1 << 20,
             sealed_max: 256,
             shards: 16,
+            wal_streams: 1,
             segment_bytes: 64 << 20,
             segments: 4,
             segments_max: 8,
@@ -80,6 +90,12 @@ impl Default for Config {
 const SEGMENTS_LIMIT: usize = 999;
 
 impl Config {
+    /// The backlog of full batches at which the logger is woken: two thirds of what is written at once, so that it sleeps
+    /// rarely under load, and no more than half of what writers wait at.
+    pub(crate) fn wake_points(&self) -> u64 {
+        (self.staging_bytes / ENTRY_BYTES / 3 * 2).min(self.backlog_points / 2).max(1) as u64
+    }
+
     /// Checks every limit.
     ///
     /// # Errors
@@ -93,6 +109,8 @@ impl Config {
         };
         within("batch_points", self.batch_points as u64, 1, 65_536)?;
         within("block_points", self.block_points as u64, 1, 1 << 20)?;
+        within("backlog_points", self.backlog_points as u64, 1, 1 << 40)?;
+        within("wal_streams", self.wal_streams as u64, 1, 16)?;
         within("sealed_max", self.sealed_max as u64, 1, 1 << 30)?;
         within("shards", self.shards as u64, 1, 1 << 16)?;
         within("segments", self.segments as u64, 2, SEGMENTS_LIMIT as u64)?;
@@ -152,5 +170,8 @@ mod tests {
         assert_eq!(refused(|c| c.segment_bytes = 64 * 1024 + 1), "segment_bytes");
         assert_eq!(refused(|c| c.chunk_bytes = 4096), "chunk_bytes");
         assert_eq!(refused(|c| c.flush_workers = 0), "flush_workers");
+        assert_eq!(refused(|c| c.wal_streams = 0), "wal_streams");
+        assert_eq!(refused(|c| c.wal_streams = 17), "wal_streams");
+        assert_eq!(refused(|c| c.backlog_points = 0), "backlog_points");
     }
 }

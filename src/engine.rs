@@ -1,26 +1,23 @@
 //! The engine: open, write, sync, flush, query, close. Wiring; the algorithms are in the modules below it.
 //!
-//! A call's way: `write` pushes into a tag buffer and, when that makes a full batch, appends a frame to the log.
-//! `sync` appends what is left and commits. A flush seals buffers, commits their frames, writes blocks, and - in
-//! [`Core::flush_scope`] - makes chunk, manifest and ring follow each other in the one order that loses nothing (I4).
+//! A call's way: `write` pushes into a tag buffer, in memory. The background threads, or whoever needs it sooner, append
+//! full batches to the log of the tag's stream. `sync` appends what is left in every stream and commits. A flush seals
+//! buffers, commits their frames, writes blocks, and - in `Stream::flush_in` - makes chunk, manifest and ring follow each
+//! other in the one order that loses nothing (I4).
 
-use crate::background::Ticker;
-use crate::buffer::{Buffers, Scope, Tails};
+use crate::background::{self, Background, Unreported};
 use crate::config::{Config, Durability};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
-use crate::exec::{Exec, InOrder, Pool};
-use crate::flush::{plan, write_blocks};
+use crate::exec::{self, Exec, InOrder, Pool};
 use crate::health::Health;
-use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
 use crate::query;
 use crate::recovery::{self, RecoveryReport};
-use crate::stats::Stats;
-use crate::store::version::Edit;
-use crate::store::{ChunkWriter, ManifestWriter, Store};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Guard, Mutex, Ordering, Rank};
-use crate::wal::Log;
+use crate::stats::{Counters, Stats};
+use crate::store::{Committer, Store};
+use crate::stream::{Shared, Stream};
+use crate::sync::{Arc, AtomicBool, Bell, Mutex, Ordering, Rank};
 use std::io;
 use std::ops::RangeBounds;
 use std::time::Duration;
@@ -30,45 +27,22 @@ pub(crate) const LOCK_NAME: &str = "LOCK";
 
 /// An open store: a shared handle. Clones are the same engine; all methods may be called from many threads.
 ///
-/// Dropping the last handle stops its thread and flushes nothing: what was not made durable is as if the process had
+/// Dropping the last handle stops its threads and flushes nothing: what was not made durable is as if the process had
 /// been killed. [`close`](Engine::close) is the way to end that promises something.
 #[derive(Clone)]
 pub struct Engine {
-    // Declared first, so dropped first: the thread ends before the core does.
-    _ticker: Option<Arc<Ticker>>,
+    // Declared first, so dropped first: the threads end before the core does.
+    background: Option<Arc<Background>>,
     core: Arc<Core>,
 }
 
 struct Core {
-    config: Config,
-    exec: Box<dyn Exec>,
-    health: Arc<Health>,
-    buffers: Buffers,
-    log: Log,
-    store: Store,
-    /// The turn to flush, and what only a flush writes to.
-    flusher: Mutex<Flusher>,
-    /// A batch could not be appended: the next call tries again, and reports it if it still cannot.
-    stalled: AtomicBool,
-    closed: AtomicBool,
+    shared: Arc<Shared>,
+    streams: Vec<Arc<Stream>>,
+    unreported: Arc<Unreported>,
     /// Held while the engine is open; dropping it lets another one in.
     lock: Mutex<Option<Arc<dyn DiskFile>>>,
     report: RecoveryReport,
-    counters: Counters,
-}
-
-struct Flusher {
-    chunks: ChunkWriter,
-    manifest: ManifestWriter,
-}
-
-/// Counted outside the flusher, so that nobody has to wait for a flush to read them.
-#[derive(Default)]
-struct Counters {
-    backpressure_waits: AtomicU64,
-    flushes: AtomicU64,
-    blocks: AtomicU64,
-    block_bytes: AtomicU64,
 }
 
 impl Engine {
@@ -81,15 +55,13 @@ impl Engine {
     /// (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename failed, after both of which opening can be
     /// tried again.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Engine> {
-        let exec: Box<dyn Exec> = if config.flush_workers > 1 {
-            Box::new(Pool::new(config.flush_workers))
-        } else {
-            Box::new(InOrder)
-        };
+        // At least a thread for each stream, so that their syncs are at work at the same time.
+        let workers = config.flush_workers.max(config.wal_streams);
+        let exec: Box<dyn Exec> = if workers > 1 { Box::new(Pool::new(workers)) } else { Box::new(InOrder) };
         Engine::open_with(disk, config, exec)
     }
 
-    /// As [`open`](Engine::open), with the caller's own way to run parallel block work.
+    /// As [`open`](Engine::open), with the caller's own way to run parallel work.
     ///
     /// # Errors
     /// As [`open`](Engine::open).
@@ -100,31 +72,28 @@ impl Engine {
             _ => Error::io("lock", LOCK_NAME, error),
         })?;
         let health = Arc::new(Health::new());
-        let recovered = recovery::recover(&disk, &health, &config)?;
-        let core = Arc::new(Core {
-            exec,
+        let recovered = recovery::recover(&disk, &health, &config, &*exec)?;
+        let shared = Arc::new(Shared {
+            exec: exec.into(),
             health,
-            buffers: recovered.buffers,
-            log: recovered.log,
-            store: Store::new(disk, recovered.version),
-            flusher: Mutex::new(
-                Rank::Flush,
-                Flusher { chunks: recovered.chunks, manifest: recovered.manifest },
-            ),
-            stalled: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            lock: Mutex::new(Rank::Leaf, Some(lock)),
-            report: recovered.report,
+            store: Arc::new(Store::new(disk, recovered.version)),
+            manifest: Committer::new(recovered.manifest),
             counters: Counters::default(),
+            closed: AtomicBool::new(false),
+            flusher: Bell::new(),
             config,
         });
-        let ticker = core.config.flush_delay_ms.map(|ms| {
-            let core = core.clone();
-            // A step that fails leaves what it wanted to do undone, and `stalled` or the log's health as a trace: the
-            // next call that can report the cause runs into it.
-            Arc::new(Ticker::start(Duration::from_millis(ms), move || drop(core.step())))
+        let stream = |(number, parts): (usize, recovery::StreamParts)| {
+            Arc::new(Stream::new(number, shared.clone(), parts.buffers, parts.log, parts.chunks))
+        };
+        let streams: Vec<_> = recovered.streams.into_iter().enumerate().map(stream).collect();
+        let unreported = Arc::new(Unreported::new());
+        let background = shared.config.flush_delay_ms.map(|ms| {
+            Arc::new(Background::start(Duration::from_millis(ms), &streams, &shared, &unreported))
         });
-        Ok(Engine { _ticker: ticker, core })
+        let lock = Mutex::new(Rank::Leaf, Some(lock));
+        let core = Arc::new(Core { shared, streams, unreported, lock, report: recovered.report });
+        Ok(Engine { background, core })
     }
 
     /// What opening found and did.
@@ -143,8 +112,13 @@ impl Engine {
 
     /// Accepts points, in this order. Cheaper than one at a time, above all when points of one tag stand together.
     ///
+    /// Does not wait for the disk, unless the log or the flusher has fallen behind by
+    /// [`backlog_points`](Config::backlog_points) or [`sealed_max`](Config::sealed_max), or with
+    /// [`Durability::Immediate`].
+    ///
     /// # Errors
-    /// `InvalidTag`, `Closed`, `ReadOnly`, and `Io` when earlier batches cannot be appended for want of space: nothing
+    /// `InvalidTag`, `Closed`, `ReadOnly`, and `Io` when a background thread has run into an error since the last call
+    /// that could report one, or when the log has fallen behind and cannot catch up (for want of space): nothing
     /// of the call was accepted. With [`Durability::Immediate`], `Io` and `ReadOnly` may also mean that the points
     /// were accepted and are not durable. A `close` from another thread may cut the call short with `Closed`.
     pub fn write_batch(&self, points: &[Point]) -> Result<()> {
@@ -152,17 +126,14 @@ impl Engine {
             return Err(Error::InvalidTag { index });
         }
         let core = &*self.core;
-        core.admit()?;
+        core.admit(points)?;
         for run in points.chunk_by(|a, b| a.tag == b.tag) {
-            core.accept(TagId::new(run[0].tag).expect("checked above"), run)?;
+            let tag = TagId::new(run[0].tag).expect("checked above");
+            core.stream(tag).accept(tag, run)?;
         }
-        if core.stalled.load(Ordering::Acquire) {
-            // The points are accepted; what keeps their batch from the log is the next call's to report.
-            drop(core.relieve());
-        }
-        match core.config.durability {
+        match core.shared.config.durability {
             Durability::Batched => Ok(()),
-            Durability::Immediate => core.sync(),
+            Durability::Immediate => core.sync_streams_of(points),
         }
     }
 
@@ -172,7 +143,7 @@ impl Engine {
     /// `Io` when frames could not be written: nothing is lost, and the call can be repeated. `ReadOnly` when a sync
     /// failed: what was accepted since the last successful one may or may not survive a crash. `Closed`.
     pub fn sync(&self) -> Result<()> {
-        self.core.check()?;
+        self.core.begin()?;
         self.core.sync()
     }
 
@@ -182,7 +153,7 @@ impl Engine {
     /// # Errors
     /// As [`sync`](Engine::sync); points that are not flushed are still in the log and in memory.
     pub fn flush(&self) -> Result<()> {
-        self.core.check()?;
+        self.core.begin()?;
         self.core.flush()
     }
 
@@ -194,7 +165,9 @@ impl Engine {
     pub fn query(&self, tag: u32, range: impl RangeBounds<i64>) -> Result<Vec<Point>> {
         let tag = TagId::new(tag).ok_or(Error::InvalidTag { index: 0 })?;
         self.core.check()?;
-        query::run(&self.core.buffers, &self.core.store, tag, &range)
+        let (shared, buffers) = (&self.core.shared, self.core.stream(tag).buffers());
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        query::run(&*shared.exec, buffers, &shared.store, tag, range)
     }
 
     /// All tags that have points, in rising order.
@@ -204,8 +177,9 @@ impl Engine {
     pub fn tags(&self) -> Result<Vec<u32>> {
         self.core.check()?;
         // Memory first, as in a query.
-        let mut tags = self.core.buffers.tags();
-        self.core.store.version(|version| tags.extend(version.tags.keys()));
+        let mut tags: Vec<_> =
+            self.core.streams.iter().flat_map(|stream| stream.buffers().tags()).collect();
+        self.core.shared.store.version(|version| tags.extend(version.tags.keys()));
         tags.sort_unstable();
         tags.dedup();
         Ok(tags.into_iter().map(TagId::get).collect())
@@ -213,190 +187,106 @@ impl Engine {
 
     /// Counters and watermarks. Works on a closed engine too.
     pub fn stats(&self) -> Stats {
-        self.core.stats()
+        Stats::gather(&self.core.shared, &self.core.streams)
     }
 
     /// One background step: appends tag batches that are half full or that an earlier step saw already, hands what is
-    /// appended to the operating system, and flushes sealed buffers. The engine's own thread calls it every
-    /// [`flush_delay_ms`](Config::flush_delay_ms); without one, the caller should.
+    /// appended to the operating system, and flushes sealed buffers and what keeps the log from its next segment. The
+    /// engine's own threads do so every [`flush_delay_ms`](Config::flush_delay_ms); without them, the caller should.
     ///
     /// # Errors
     /// As [`sync`](Engine::sync).
     pub fn step(&self) -> Result<()> {
+        self.core.begin()?;
         self.core.step()
     }
 
-    /// Flushes everything and ends: opening the store again will replay nothing. All handles answer `Closed` from then
-    /// on, and the directory is free for another opener.
+    /// Flushes everything and ends: opening the store again will replay nothing. The background threads have ended, all
+    /// handles answer `Closed` from then on, and the directory is free for another opener. Calls in flight on other
+    /// threads complete, or get `Closed`; what they were told was accepted has been flushed.
     ///
     /// # Errors
     /// As [`flush`](Engine::flush), and then the engine is still open, unless it was `Closed` already. After `ReadOnly`
     /// nothing but dropping it is left to do.
     pub fn close(&self) -> Result<()> {
-        self.core.close()
+        self.core.unreported.report()?;
+        if self.core.shared.closed.swap(true, Ordering::AcqRel) {
+            return Err(Error::Closed);
+        }
+        // From here no point is accepted: writers look at the flag under their shard's lock.
+        if let Err(error) = self.core.flush() {
+            self.core.shared.closed.store(false, Ordering::Release);
+            return Err(error);
+        }
+        if let Some(background) = &self.background {
+            background.stop();
+        }
+        drop(self.core.lock.lock().take());
+        Ok(())
     }
 }
 
 impl Core {
     fn check(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+        if self.shared.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Whether points may be accepted: a batch that an earlier call could not append has to go first, so that what is
-    /// in memory and not in the log is bounded, and so that the cause is heard.
-    fn admit(&self) -> Result<()> {
+    /// Before a call that could report an error of the background threads.
+    fn begin(&self) -> Result<()> {
         self.check()?;
-        self.health.check()?;
-        if self.stalled.load(Ordering::Acquire) { self.relieve() } else { Ok(()) }
+        self.unreported.report()
     }
 
-    fn accept(&self, tag: TagId, points: &[Point]) -> Result<()> {
-        let batch_points = self.config.batch_points;
-        let mut shard = self.buffers.lock(tag);
-        // Under the shard's lock: `close` raises the flag before it goes through the shards.
-        self.check()?;
-        for point in points {
-            let buffer = shard.push(tag, point.entry());
-            if buffer.tail_points() < batch_points || self.stalled.load(Ordering::Relaxed) {
-                continue;
-            }
-            let append = &mut |tag, batch: &[_]| self.log.batch_append(tag, batch);
-            if !matches!(buffer.append_tail(tag, batch_points, false, append), Ok(true)) {
-                self.stalled.store(true, Ordering::Release);
-            }
-            if buffer.appended_points() >= self.config.block_points && buffer.seal(tag) {
-                self.buffers.count_sealed(1);
-                if self.too_much_sealed() {
-                    self.stalled.store(true, Ordering::Release);
-                }
-            }
+    fn stream(&self, tag: TagId) -> &Stream {
+        &self.streams[tag.stream(self.streams.len())]
+    }
+
+    /// Whether points may be accepted. Before the first of them is, so that a refusal is one of the whole call.
+    fn admit(&self, points: &[Point]) -> Result<()> {
+        self.begin()?;
+        self.shared.health.check()?;
+        for stream in self.streams_of(points).filter(|stream| stream.is_behind()) {
+            stream.catch_up()?;
         }
         Ok(())
     }
 
-    fn too_much_sealed(&self) -> bool {
-        self.buffers.sealed() >= self.config.sealed_max as u64
+    /// The streams that these points belong to, each once.
+    fn streams_of(&self, points: &[Point]) -> impl Iterator<Item = &Arc<Stream>> {
+        let streams = self.streams.len();
+        let wanted = match (streams, points) {
+            (1, _) => 1,
+            (_, points) => points
+                .iter()
+                .filter_map(|point| TagId::new(point.tag))
+                .fold(0u32, |wanted, tag| wanted | 1 << tag.stream(streams)),
+        };
+        self.streams.iter().enumerate().filter(move |(number, _)| wanted >> number & 1 == 1).map(|(_, it)| it)
     }
 
-    /// Does what writers are waiting for: sealed buffers to be flushed, segments to be free, batches to be appended.
-    fn relieve(&self) -> Result<()> {
-        self.counters.backpressure_waits.fetch_add(1, Ordering::Relaxed);
-        if self.too_much_sealed() {
-            self.flush_scope(&mut self.flusher.lock(), Scope::Sealed)?;
-        }
-        self.append_tails(Tails::Full)?;
-        self.stalled.store(false, Ordering::Release);
-        Ok(())
-    }
-
-    /// Appends tails, flushing the oldest segment's tags whenever the log has no free segment.
-    fn append_tails(&self, which: Tails) -> Result<()> {
-        while !self.buffers.append_tails(which, &mut |tag, batch| self.log.batch_append(tag, batch))? {
-            let mut flusher = self.flusher.lock();
-            // Another thread may have freed one while this one waited for its turn.
-            if let Some(lsn) = self.log.wanted_checkpoint() {
-                self.counters.backpressure_waits.fetch_add(1, Ordering::Relaxed);
-                let retired = self.flush_scope(&mut flusher, Scope::Below(lsn))?;
-                assert!(retired > 0, "flushing everything below LSN {lsn} frees the segment that ends there");
-            }
-        }
-        Ok(())
+    /// For each of some streams, at the same time where there are threads for it.
+    fn each(
+        &self,
+        streams: Vec<Arc<Stream>>,
+        work: impl Fn(&Stream) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        exec::map(&*self.shared.exec, streams, move |stream| work(&stream)).into_iter().collect()
     }
 
     fn sync(&self) -> Result<()> {
-        self.append_tails(Tails::All)?;
-        self.log.commit(self.log.watermarks().appended)
+        self.each(self.streams.clone(), Stream::sync)
+    }
+
+    fn sync_streams_of(&self, points: &[Point]) -> Result<()> {
+        self.each(self.streams_of(points).cloned().collect(), Stream::sync)
     }
 
     fn flush(&self) -> Result<()> {
-        self.append_tails(Tails::All)?;
-        self.flush_scope(&mut self.flusher.lock(), Scope::All).map(drop)
-    }
-
-    /// One flush: the blocks of sealed buffers, named by one edit. Returns how many segments became free.
-    fn flush_scope(&self, flusher: &mut Guard<'_, Flusher>, scope: Scope) -> Result<usize> {
-        let flusher = &mut **flusher;
-        let appended_lsn = self.log.watermarks().appended;
-        let sealed = self.buffers.seal(scope);
-        if plant::on(Bug::F2) {
-            self.buffers.release(&sealed);
-        }
-        // I3: a block holds only points below `durable_lsn`.
-        let durable_lsn = sealed.iter().map(|sealed| sealed.end_lsn).max().unwrap_or_default();
-        self.log.commit(durable_lsn)?;
-        let blocks = write_blocks(&*self.exec, &mut flusher.chunks, self.config.block_points, &sealed)?;
-        let checkpoint_lsn = plan::checkpoint(appended_lsn, self.buffers.first_unflushed(&sealed));
-        let durable_lsn = self.log.watermarks().durable;
-        let edit = Edit { blocks, watermarks: Some((checkpoint_lsn, durable_lsn)), ..Edit::default() };
-        let published_lsn = self.store.version(|version| version.checkpoint_lsn);
-        if edit.blocks.is_empty() && checkpoint_lsn <= published_lsn {
-            // Nothing to say; but a segment may have been filled since the last edit with points that it covers.
-            return Ok(self.log.retire(published_lsn));
-        }
-        // I4: the blocks are durable before the manifest names them, and the manifest before a segment is reused.
-        flusher.chunks.sync()?;
-        flusher.manifest.append(&edit)?;
-        flusher.manifest.sync()?;
-        let retired = self.log.retire(checkpoint_lsn);
-        // Visible in the version before it is gone from memory, so that a query finds it in one of the two.
-        self.store.publish(&edit);
-        self.buffers.release(&sealed);
-        let block_bytes = edit.blocks.iter().map(|block| u64::from(block.len)).sum();
-        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-        self.counters.blocks.fetch_add(edit.blocks.len() as u64, Ordering::Relaxed);
-        self.counters.block_bytes.fetch_add(block_bytes, Ordering::Relaxed);
-        let manifest = &mut flusher.manifest;
-        self.store.version(|version| manifest.shorten(&self.config, version))?;
-        Ok(retired)
+        self.each(self.streams.clone(), Stream::flush)
     }
 
     fn step(&self) -> Result<()> {
-        self.check()?;
-        self.append_tails(Tails::Due)?;
-        self.log.write_staged()?;
-        if self.buffers.sealed() > 0 {
-            self.flush_scope(&mut self.flusher.lock(), Scope::Sealed)?;
-        }
-        Ok(())
-    }
-
-    fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Err(Error::Closed);
-        }
-        // From here no point is accepted: writers look at the flag under their shard's lock.
-        if let Err(error) = self.flush() {
-            self.closed.store(false, Ordering::Release);
-            return Err(error);
-        }
-        drop(self.lock.lock().take());
-        Ok(())
-    }
-
-    fn stats(&self) -> Stats {
-        let (log, segments, busy) = self.log.stats();
-        let marks = self.log.watermarks();
-        Stats {
-            frames: log.appends,
-            appended_points: log.appended_points,
-            log_lock_acquisitions: log.lock_acquisitions,
-            log_syncs: log.syncs,
-            log_sync_waits: log.sync_waits,
-            log_writes: log.writes,
-            log_written_bytes: log.written_bytes,
-            rotations: log.rotations,
-            grown_segments: log.grown_segments,
-            segments: segments as u64,
-            busy_segments: busy as u64,
-            backpressure_waits: self.counters.backpressure_waits.load(Ordering::Relaxed),
-            flushes: self.counters.flushes.load(Ordering::Relaxed),
-            blocks_written: self.counters.blocks.load(Ordering::Relaxed),
-            block_bytes: self.counters.block_bytes.load(Ordering::Relaxed),
-            buffered_points: self.buffers.points(),
-            sealed_buffers: self.buffers.sealed(),
-            appended_lsn: marks.appended,
-            durable_lsn: marks.durable,
-            checkpoint_lsn: marks.checkpoint,
-        }
+        self.each(self.streams.clone(), Stream::step_log)?;
+        background::step_flush(&self.shared, &self.streams)
     }
 }

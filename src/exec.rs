@@ -1,6 +1,6 @@
-//! Where parallel block work runs: a pool of threads, the caller's own thread, or whatever a test bed provides.
+//! Where parallel work runs (blocks written and read, streams synced): a pool of threads, the caller's own thread, or whatever a test bed provides.
 
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, Rank, thread};
+use crate::sync::{Arc, Condvar, Mutex, Rank, thread};
 use std::collections::VecDeque;
 
 /// One piece of work. Tasks of one call do not depend on each other.
@@ -50,7 +50,10 @@ where
     slots.iter().map(|slot| slot.lock().take().expect("every task ran to its end")).collect()
 }
 
-/// A fixed number of worker threads with one queue. Dropping it ends them.
+/// A fixed number of worker threads. Dropping it ends them.
+///
+/// Who calls `run` works on its own tasks, too. So tasks may call `run` themselves, or wait for a lock whose holder does:
+/// every call can finish without a single worker being free.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<thread::JoinHandle>,
@@ -58,34 +61,36 @@ pub struct Pool {
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// A task came, or the pool is ending.
+    /// A batch came, or the pool is ending.
     work: Condvar,
     /// A task ended.
     done: Condvar,
 }
 
 struct Queue {
-    tasks: VecDeque<(Arc<Batch>, Task)>,
+    /// Batches that have tasks left, oldest first.
+    batches: VecDeque<Arc<Mutex<Batch>>>,
     ending: bool,
 }
 
 /// The tasks of one `run`, which ends when `open` is 0.
 struct Batch {
-    open: Mutex<usize>,
-    panicked: AtomicBool,
+    tasks: VecDeque<Task>,
+    open: usize,
+    panicked: bool,
 }
 
 impl Pool {
     /// A pool of `workers` threads, at least one.
     pub fn new(workers: usize) -> Pool {
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Rank::Pool, Queue { tasks: VecDeque::new(), ending: false }),
+            queue: Mutex::new(Rank::Pool, Queue { batches: VecDeque::new(), ending: false }),
             work: Condvar::new(),
             done: Condvar::new(),
         });
-        let spawn = |_| {
+        let spawn = |worker| {
             let shared = shared.clone();
-            thread::spawn("tidewall-block", move || shared.work())
+            thread::spawn(format!("tidewall-pool-{worker}"), move || shared.work())
         };
         Pool { workers: (0..workers.max(1)).map(spawn).collect(), shared }
     }
@@ -93,42 +98,68 @@ impl Pool {
 
 impl Shared {
     fn work(&self) {
+        let mut queue = self.queue.lock();
         loop {
-            let (batch, task) = {
-                let mut queue = self.queue.lock();
-                loop {
-                    if let Some(next) = queue.tasks.pop_front() {
-                        break next;
-                    }
-                    if queue.ending {
-                        return;
-                    }
-                    self.work.wait(&mut queue);
+            let Some(batch) = queue.batches.front().cloned() else {
+                if queue.ending {
+                    return;
                 }
+                self.work.wait(&mut queue);
+                continue;
             };
-            // A panic must reach the caller of `run`, and must not take the worker with it.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)).is_err() {
-                batch.panicked.store(true, Ordering::Release);
-            }
-            let _queue = self.queue.lock();
-            *batch.open.lock() -= 1;
+            let Some(task) = next_task(&mut queue, &batch) else { continue };
+            drop(queue);
+            self.finish(&batch, task);
+            queue = self.queue.lock();
+        }
+    }
+
+    fn finish(&self, batch: &Mutex<Batch>, task: Task) {
+        // A panic must reach the caller of `run`, and must not take the worker with it.
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)).is_err();
+        let _queue = self.queue.lock();
+        let mut batch = batch.lock();
+        batch.open -= 1;
+        batch.panicked |= panicked;
+        if batch.open == 0 {
             self.done.notify_all();
         }
     }
 }
 
+/// Takes a task of a batch; the batch leaves the queue with its last one.
+fn next_task(queue: &mut Queue, batch: &Arc<Mutex<Batch>>) -> Option<Task> {
+    let mut open = batch.lock();
+    let task = open.tasks.pop_front();
+    if open.tasks.is_empty() {
+        queue.batches.retain(|queued| !Arc::ptr_eq(queued, batch));
+    }
+    task
+}
+
 impl Exec for Pool {
     fn run(&self, tasks: Vec<Task>) {
-        let batch =
-            Arc::new(Batch { open: Mutex::new(Rank::Leaf, tasks.len()), panicked: AtomicBool::new(false) });
+        let open = tasks.len();
+        if open == 0 {
+            return;
+        }
+        let batch = Batch { tasks: tasks.into(), open, panicked: false };
+        let batch = Arc::new(Mutex::new(Rank::Leaf, batch));
         let mut queue = self.shared.queue.lock();
-        queue.tasks.extend(tasks.into_iter().map(|task| (batch.clone(), task)));
-        self.shared.work.notify_all();
-        while *batch.open.lock() > 0 {
+        queue.batches.push_back(batch.clone());
+        if open > 1 {
+            self.shared.work.notify_all();
+        }
+        while let Some(task) = next_task(&mut queue, &batch) {
+            drop(queue);
+            self.shared.finish(&batch, task);
+            queue = self.shared.queue.lock();
+        }
+        while batch.lock().open > 0 {
             self.shared.done.wait(&mut queue);
         }
         drop(queue);
-        assert!(!batch.panicked.load(Ordering::Acquire), "a block task panicked; its message is above");
+        assert!(!batch.lock().panicked, "a task of the pool panicked; its message is above");
     }
 }
 
@@ -157,7 +188,17 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a block task panicked")]
+    fn a_task_may_use_the_pool_that_runs_it() {
+        let pool: Arc<dyn Exec> = Arc::new(Pool::new(1));
+        let inner = pool.clone();
+        let sums = map(&*pool, (1..=8u64).collect(), move |n| {
+            map(&*inner, (0..n).collect(), |m| m).iter().sum::<u64>()
+        });
+        assert_eq!(sums, [0, 1, 3, 6, 10, 15, 21, 28]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a task of the pool panicked")]
     fn a_panic_in_a_task_reaches_the_caller() {
         map(&Pool::new(2), vec![1, 2, 3], |n| assert!(n != 2, "planted in this test"));
     }

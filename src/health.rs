@@ -35,8 +35,13 @@ impl Health {
         if crate::plant::on(crate::plant::Bug::I8) {
             return Err(Error::io(op, file, error));
         }
-        self.cause.lock().get_or_insert_with(|| format!("{op} of {file}: {error}").into());
-        self.failed.store(true, Ordering::Release);
+        self.poison(&format!("{op} of {file}: {error}"));
         self.check()
+    }
+
+    /// Makes the engine read-only.
+    pub(crate) fn poison(&self, cause: &str) {
+        self.cause.lock().get_or_insert_with(|| cause.into());
+        self.failed.store(true, Ordering::Release);
     }
 }

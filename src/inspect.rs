@@ -7,11 +7,11 @@ use crate::disk::Disk;
 use crate::error::{Corruption, Error, Result};
 use crate::lsn::{Generation, Lsn};
 use crate::store::block::{self, BlockRef};
-use crate::store::version::Version;
+use crate::store::version::{Geometry, Version};
 use crate::store::{chunk, manifest};
 use crate::survey;
 use crate::wal::scan::{End, FrameAt};
-use crate::wal::segment_name;
+use crate::wal::{segment_name, segment_place};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -33,6 +33,8 @@ pub enum SegmentRole {
 pub struct SegmentInfo {
     /// Name in the directory.
     pub file: String,
+    /// The log stream that it belongs to.
+    pub stream: usize,
     /// What it is in the log.
     pub role: SegmentRole,
     /// The use that its frames belong to.
@@ -52,6 +54,16 @@ impl SegmentInfo {
     pub fn live(&self) -> &[FrameAt] {
         &self.frames[self.live.clone()]
     }
+}
+
+/// One log stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// Position behind the last point that a recovery would find in the log.
+    pub end_lsn: Lsn,
+    /// Everything below this was durable, by the manifest and every intact frame.
+    pub proven_lsn: Lsn,
 }
 
 /// One chunk file.
@@ -74,18 +86,28 @@ pub struct Inspection {
     pub manifest_records: Vec<Range<u64>>,
     /// Bytes behind its last record that are not zero.
     pub manifest_torn_bytes: u64,
-    /// The log's segments by number.
+    /// The log's streams.
+    pub streams: Vec<StreamInfo>,
+    /// The log's segments by stream and number.
     pub segments: Vec<SegmentInfo>,
     /// The chunks that are there or that the manifest names, by number.
     pub chunks: Vec<ChunkInfo>,
-    /// Position behind the last point that a recovery would find in the log.
-    pub end_lsn: Lsn,
-    /// Everything below this was durable, by the manifest and every intact frame.
-    pub proven_lsn: Lsn,
     /// Files that are none of the store's.
     pub unknown_files: Vec<String>,
     /// Everything that is not as it must be. Empty for a sound store, a freshly crashed one included.
     pub damage: Vec<Corruption>,
+}
+
+impl Inspection {
+    /// The sum of the streams' ends: points in the log's whole life.
+    pub fn end_lsn(&self) -> Lsn {
+        Lsn(self.streams.iter().map(|stream| stream.end_lsn.0).sum())
+    }
+
+    /// The sum of what is proven durable in each stream.
+    pub fn proven_lsn(&self) -> Lsn {
+        Lsn(self.streams.iter().map(|stream| stream.proven_lsn.0).sum())
+    }
 }
 
 /// Reads a directory. Damage is part of the result; only a disk that cannot be read at all is an error.
@@ -108,27 +130,32 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
         }
     };
     let version = loaded.as_ref().map(|loaded| loaded.version.clone());
-    let known = version.clone().unwrap_or_default();
-    let sector_bytes = known.geometry.sector_bytes.max(512);
-    let segments = survey::read_segments(disk, &names, sector_bytes)?;
-    let log = survey::order_log(segments, &known, known.checkpoint_lsn);
+    let places = survey::segment_places(&names);
+    let known = version.clone().unwrap_or_else(|| {
+        let wal_streams = places.iter().map(|(stream, _)| *stream as u32 + 1).max().unwrap_or(1);
+        Version::new(Geometry { wal_streams, ..Geometry::default() })
+    });
+    let (sector_bytes, streams) = (known.geometry.sector_bytes.max(512), known.streams.len());
+    let segments = places.into_iter().filter(|(stream, _)| *stream < streams);
+    let segments = segments.map(|place| survey::read_segment(disk, place, sector_bytes, streams));
+    let logs = survey::order_logs(segments.collect::<Result<_>>()?, &known, |stream, _| stream.checkpoint_lsn);
     if version.is_some() {
-        damage.extend(log.corruption(&known));
+        damage.extend(logs.iter().zip(&known.streams).filter_map(|(log, stream)| log.corruption(stream)));
     }
     let chunks = inspect_chunks(disk, &names, &known, &mut damage)?;
     let ours = |name: &&String| {
-        crate::wal::segment_slot(name).is_some()
+        segment_place(name).is_some_and(|(stream, _)| stream < streams)
             || chunk::number(name).is_some()
             || [manifest::NAME, manifest::NEXT_NAME, crate::engine::LOCK_NAME].contains(&name.as_str())
     };
+    let info = |log: &survey::Log| StreamInfo { end_lsn: log.chain.end_lsn, proven_lsn: log.proven };
     Ok(Inspection {
         version,
         manifest_torn_bytes: loaded.as_ref().map_or(0, |loaded| loaded.torn_bytes),
         manifest_records: loaded.map_or(Vec::new(), |loaded| loaded.records),
-        segments: describe_segments(&log),
+        streams: logs.iter().map(info).collect(),
+        segments: logs.iter().flat_map(describe_segments).collect(),
         chunks,
-        end_lsn: log.chain.end_lsn,
-        proven_lsn: log.proven,
         unknown_files: names.iter().filter(|name| !ours(name)).cloned().collect(),
         damage,
     })
@@ -143,7 +170,8 @@ fn describe_segments(log: &survey::Log) -> Vec<SegmentInfo> {
             (None, None) => SegmentRole::Blank,
         };
         SegmentInfo {
-            file: segment_name(segment.slot),
+            file: segment_name(log.stream, segment.slot),
+            stream: log.stream,
             role,
             generation: segment.scan.generation,
             frames: segment.scan.frames.clone(),
@@ -214,12 +242,10 @@ impl fmt::Display for Inspection {
             Some(version) => {
                 writeln!(
                     f,
-                    "MANIFEST         {} records, {} torn bytes; epoch {}, checkpoint LSN {}, durable LSN {}",
+                    "MANIFEST         {} records, {} torn bytes; epoch {}",
                     self.manifest_records.len(),
                     self.manifest_torn_bytes,
-                    version.epoch,
-                    version.checkpoint_lsn,
-                    version.durable_lsn
+                    version.epoch
                 )?;
                 let geometry = version.geometry;
                 writeln!(
@@ -264,11 +290,13 @@ impl fmt::Display for Inspection {
         for name in &self.unknown_files {
             writeln!(f, "{name:<16} none of the store's")?;
         }
-        writeln!(
-            f,
-            "log              ends at LSN {}, proven durable up to {}",
-            self.end_lsn, self.proven_lsn
-        )?;
+        for (number, stream) in self.streams.iter().enumerate() {
+            write!(f, "stream {number:<9} ")?;
+            if let Some(version) = self.version.as_ref().and_then(|version| version.streams.get(number)) {
+                write!(f, "checkpoint LSN {}, durable LSN {} by the manifest; ", version.checkpoint_lsn, version.durable_lsn)?;
+            }
+            writeln!(f, "the log ends at LSN {}, proven durable up to {}", stream.end_lsn, stream.proven_lsn)?;
+        }
         match self.damage.len() {
             0 => writeln!(f, "sound: every checksum and every reference holds"),
             count => {

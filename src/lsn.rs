@@ -56,6 +56,7 @@ pub struct Span {
 pub(crate) enum Append {
     /// The points have these positions.
     Appended { first_lsn: Lsn, end_lsn: Lsn },
-    /// Every segment is busy. Nothing was appended; a flush has to free one.
-    NoSegment,
+    /// Nothing was appended: the staging buffer or the segment is full, and the log has to do I/O before it can take a
+    /// frame of so many bytes.
+    NoRoom { frame_bytes: u64 },
 }

@@ -56,6 +56,17 @@ impl TagId {
     pub fn get(self) -> u32 {
         self.0.get()
     }
+
+    /// Fibonacci hashing (Knuth, TAOCP 3, 6.4): tags are often numbered in a row, or in steps.
+    pub(crate) fn hash(self) -> u32 {
+        (u64::from(self.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    /// The log stream that the tag belongs to in a store with so many. It decides where a point is looked for after a
+    /// restart, so it is part of the on-disk format.
+    pub fn stream(self, wal_streams: usize) -> usize {
+        ((u64::from(self.hash()) * wal_streams as u64) >> 32) as usize
+    }
 }
 
 impl fmt::Display for TagId {
@@ -100,6 +111,14 @@ pub(crate) fn last_write_wins(entries: &mut Vec<Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stream_of_a_tag_never_changes() {
+        let streams = |count| [1, 2, 3, 4, 5, 1000, u32::MAX].map(|tag| TagId::new(tag).unwrap().stream(count));
+        assert_eq!(streams(1), [0; 7]);
+        assert_eq!(streams(2), [1, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(streams(16), [9, 3, 13, 7, 1, 0, 6]);
+    }
 
     #[test]
     fn the_last_entry_of_a_time_wins_and_times_come_out_in_order() {

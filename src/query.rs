@@ -2,9 +2,16 @@
 
 use crate::buffer::Buffers;
 use crate::error::Result;
-use crate::point::{Point, TagId, last_write_wins};
+use crate::exec::{self, Exec};
+use crate::point::{Entry, Point, TagId, last_write_wins};
 use crate::store::Store;
-use std::ops::RangeBounds;
+use crate::store::block::BlockRef;
+use crate::sync::Arc;
+use std::ops::{Bound, RangeBounds};
+
+/// Blocks that are read at a stretch. A query of more is spread over the pool: fewer are read sooner than they are
+/// handed over.
+const STRETCH: usize = 4;
 
 /// The points of `tag` in `range`, in order of time.
 ///
@@ -12,22 +19,43 @@ use std::ops::RangeBounds;
 /// way from one to the other is seen in at least one of them. Seen in both it is the same point twice, and the key
 /// rule makes one of it.
 pub(crate) fn run(
+    exec: &dyn Exec,
     buffers: &Buffers,
-    store: &Store,
+    store: &Arc<Store>,
     tag: TagId,
-    range: &impl RangeBounds<i64>,
+    range: (Bound<i64>, Bound<i64>),
 ) -> Result<Vec<Point>> {
-    let recent = buffers.collect(tag, range);
-    let blocks = store.blocks(tag, range);
+    let recent = buffers.collect(tag, &range);
+    let blocks = store.blocks(tag, &range);
     let in_blocks: usize = blocks.iter().map(|block| block.count as usize).sum();
     let mut entries = Vec::with_capacity(in_blocks + recent.len());
-    let mut scratch = Vec::new();
-    for block in blocks {
-        // All or nothing: an error in one block is an error of the query, not a shorter answer.
-        store.read(&block, range, &mut scratch, &mut entries)?;
+    if blocks.len() <= STRETCH {
+        read(store, &blocks, &range, &mut entries)?;
+    } else {
+        let shared = store.clone();
+        let stretches = blocks.chunks(STRETCH).map(<[BlockRef]>::to_vec).collect();
+        let parts = exec::map(exec, stretches, move |blocks: Vec<BlockRef>| {
+            let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.count as usize).sum());
+            read(&shared, &blocks, &range, &mut entries).map(|()| entries)
+        });
+        // In the order of the blocks, whoever was faster.
+        for part in parts {
+            entries.extend(part?);
+        }
     }
     // Everything in memory was accepted after everything in blocks; or is the same point.
     entries.extend(recent);
     last_write_wins(&mut entries);
     Ok(entries.iter().map(|entry| entry.point(tag)).collect())
+}
+
+/// All or nothing: an error in one block is an error of the query, not a shorter answer.
+fn read(
+    store: &Store,
+    blocks: &[BlockRef],
+    range: &impl RangeBounds<i64>,
+    entries: &mut Vec<Entry>,
+) -> Result<()> {
+    let mut scratch = Vec::new();
+    blocks.iter().try_for_each(|block| store.read(block, range, &mut scratch, entries))
 }

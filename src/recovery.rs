@@ -17,6 +17,8 @@
 //! page cache only; and the end of a log is where damage cannot be told from a torn tail, but the first record of a
 //! manifest is never torn.
 //!
+//! Streams are read at the same time and recovered one after the other; they share the epoch and both manifests.
+//!
 //! Why rewrite the tail: a frame that can be read is not therefore on the disk. After a killed process it may be in
 //! the page cache only, and after a failed sync in a page that is marked clean and will never be written. A point that
 //! a query has shown after recovery must survive the next crash, so recovery writes it itself.
@@ -25,17 +27,18 @@ use crate::buffer::Buffers;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
+use crate::exec::{self, Exec};
 use crate::health::Health;
 use crate::lsn::{Append, Lsn, Span};
 use crate::plant::{self, Bug};
-use crate::point::Entry;
-use crate::store::version::{Edit, Geometry, Version};
-use crate::store::{ChunkWriter, ManifestWriter, chunk, manifest};
+use crate::point::{Entry, TagId};
+use crate::store::version::{Edit, Geometry, StreamEdit, StreamVersion, Version};
+use crate::store::{ChunkNumbers, ChunkWriter, ManifestWriter, chunk, manifest};
 use crate::survey;
 use crate::sync::Arc;
 use crate::wal::ring::{Ring, Slot};
 use crate::wal::scan::End;
-use crate::wal::{Log, Start, frame, segment_name};
+use crate::wal::{Log, Room, Start, frame, segment_name};
 use std::collections::BTreeMap;
 
 /// What opening a store found and did.
@@ -64,9 +67,9 @@ pub struct RecoveryReport {
     pub points_skipped: u64,
     /// Of the replayed points, those that nothing proved to be durable; they were written again.
     pub points_rewritten: u64,
-    /// The log ended in bytes that are no frame: a write that the crash interrupted, or what is left of the segment's
-    /// earlier use. File and offset.
-    pub torn_tail: Option<(String, u64)>,
+    /// Where a stream's log ended in bytes that are no frame: a write that the crash interrupted, or what is left of
+    /// the segment's earlier use. File and offset.
+    pub torn_tails: Vec<(String, u64)>,
     /// Chunk files that no edit names, removed.
     pub orphans_removed: u64,
 }
@@ -74,14 +77,24 @@ pub struct RecoveryReport {
 /// Everything that an engine is made of.
 pub(crate) struct Recovered {
     pub(crate) version: Version,
-    pub(crate) buffers: Buffers,
-    pub(crate) log: Log,
-    pub(crate) chunks: ChunkWriter,
+    pub(crate) streams: Vec<StreamParts>,
     pub(crate) manifest: ManifestWriter,
     pub(crate) report: RecoveryReport,
 }
 
-pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Config) -> Result<Recovered> {
+/// Everything that a stream is made of.
+pub(crate) struct StreamParts {
+    pub(crate) buffers: Buffers,
+    pub(crate) log: Log,
+    pub(crate) chunks: ChunkWriter,
+}
+
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    health: &Arc<Health>,
+    config: &Config,
+    exec: &dyn Exec,
+) -> Result<Recovered> {
     let mut names = disk.list().map_err(|error| Error::io("list", ".", error))?;
     let mut report = RecoveryReport::default();
 
@@ -101,71 +114,120 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, health: &Arc<Health>, config: &Confi
             (loaded.version, loaded.next_number)
         }
         None => {
-            refuse_headless(&**disk, &names, config)?;
+            refuse_headless(disk, &names, config, exec)?;
             report.created = true;
-            (new_version(config), 1)
+            (Version::new(geometry(config)), 1)
         }
     };
-    let segments = survey::read_segments(&**disk, &names, config.sector_bytes)?;
-    let from = if plant::on(Bug::W8) { lowest(&segments) } else { version.checkpoint_lsn };
-    let log = survey::order_log(segments, &version, from);
+    let segments = read_segments(disk, &names, config, exec)?;
+    let logs = survey::order_logs(segments, &version, |stream, segments| {
+        if plant::on(Bug::W8) { lowest(segments) } else { stream.checkpoint_lsn }
+    });
     check_chunks(&**disk, &version)?;
 
     // 2 judge
-    if let Some(corruption) = log.corruption(&version) {
-        return Err(Error::Corrupt(corruption));
+    for (log, stream) in logs.iter().zip(&version.streams) {
+        if let Some(corruption) = log.corruption(stream) {
+            return Err(Error::Corrupt(corruption));
+        }
     }
-    describe(&mut report, &version, &log);
+    describe(&mut report, &version, &logs);
 
-    // 3 burn. A synced log without an unproven tail needs no step 5 and 6: the one record says it all.
-    let (proven, end) = (log.proven.max(version.checkpoint_lsn), log.chain.end_lsn);
-    let has_tail = proven < end && !plant::on(Bug::S1);
-    let rewrite_from = if has_tail { proven } else { end };
-    let files = complete_ring(&**disk, health, config, &names, &log, version.segments as usize)?;
-    let segments = Some(files.len() as u32);
-    version.apply(&Edit { epoch: Some(version.epoch + 1), segments, ..Edit::default() });
-    let switch = Edit {
-        spans: vec![Span { epoch: version.epoch, first_lsn: rewrite_from }],
-        watermarks: Some((version.checkpoint_lsn, end)),
-        ..Edit::default()
-    };
+    // 3 burn. Synced logs without unproven tails need no step 5 and 6: the one record says it all.
+    let mut files = Vec::new();
+    for (log, stream) in logs.iter().zip(&version.streams) {
+        files.push(complete_ring(&**disk, health, config, &names, log, stream.segments as usize)?);
+    }
+    let epoch = version.epoch + 1;
+    let counted = files.iter().map(|files| Some(files.len() as u32));
+    let counted = (0..).zip(counted).map(|(stream, segments)| StreamEdit { stream, segments, ..StreamEdit::default() });
+    version.apply(&Edit { epoch: Some(epoch), streams: counted.collect(), ..Edit::default() });
+    let tails: Vec<_> = logs.iter().zip(&version.streams).map(|(log, stream)| Tail::of(log, stream)).collect();
+    let has_tail = tails.iter().any(Tail::is_there) && !plant::on(Bug::S1);
+    let switch = (0..).zip(&tails).zip(&version.streams).map(|((stream, tail), version)| StreamEdit {
+        stream,
+        spans: vec![Span { epoch, first_lsn: if has_tail { tail.proven } else { tail.end } }],
+        watermarks: Some((version.checkpoint_lsn, tail.end)),
+        ..StreamEdit::default()
+    });
+    let switch = Edit { streams: switch.collect(), ..Edit::default() };
     if !has_tail {
         version.apply(&switch);
     }
     let mut manifest = ManifestWriter::replace(disk, health, config, &version, next_number)?;
 
     // 4 replay, 5 rewrite
-    let start = Start {
-        ring: ring(&log, files.len(), config.segments_max),
-        files,
-        epoch: version.epoch,
-        durable_lsn: rewrite_from,
-        checkpoint_lsn: version.checkpoint_lsn,
-    };
-    let wal = Log::new(disk.clone(), health.clone(), config, start);
-    let buffers = Buffers::new(config.shards, config.batch_points);
-    replay(&log, &version, &buffers, &wal, rewrite_from, &mut report)?;
+    let numbers = Arc::new(ChunkNumbers::new(&version));
+    let mut streams = Vec::new();
+    for (((log, tail), switch), files) in logs.iter().zip(&tails).zip(&switch.streams).zip(files) {
+        let rewrite_from = switch.spans[0].first_lsn;
+        let stream = log.stream;
+        let start = Start {
+            stream,
+            ring: ring(log, files.len(), config.segments_max),
+            files,
+            epoch,
+            durable_lsn: rewrite_from,
+            checkpoint_lsn: version.streams[stream].checkpoint_lsn,
+        };
+        let wal = Log::new(disk.clone(), health.clone(), config, start);
+        let buffers = Buffers::new(config);
+        replay(log, &version, &buffers, &wal, rewrite_from, &mut report)?;
+        if has_tail {
+            wal.commit(tail.end)?;
+            wal.leave_spare()?;
+        }
+        let chunks =
+            ChunkWriter::new(disk.clone(), health.clone(), config, &version, stream, numbers.clone())?;
+        streams.push(StreamParts { buffers, log: wal, chunks });
+    }
 
     // 6 switch
     if has_tail {
-        wal.commit(end)?;
-        wal.leave_spare()?;
         version.apply(&switch);
         manifest = ManifestWriter::replace(disk, health, config, &version, next_number + 1)?;
     }
-
     report.orphans_removed = remove_orphans(&**disk, &names, &version);
-    let chunks = ChunkWriter::new(disk.clone(), health.clone(), config, &version)?;
-    Ok(Recovered { version, buffers, log: wal, chunks, manifest, report })
+    Ok(Recovered { version, streams, manifest, report })
 }
 
-fn new_version(config: &Config) -> Version {
-    let geometry = Geometry {
+/// What of a log nothing proves to be durable.
+struct Tail {
+    proven: Lsn,
+    end: Lsn,
+}
+
+impl Tail {
+    fn of(log: &survey::Log, version: &StreamVersion) -> Tail {
+        Tail { proven: log.proven.max(version.checkpoint_lsn), end: log.chain.end_lsn }
+    }
+
+    fn is_there(&self) -> bool {
+        self.proven < self.end
+    }
+}
+
+/// Reads all segments, at the same time where there are threads for it.
+fn read_segments(
+    disk: &Arc<dyn Disk>,
+    names: &[String],
+    config: &Config,
+    exec: &dyn Exec,
+) -> Result<Vec<survey::Segment>> {
+    let (disk, sector_bytes, streams) = (disk.clone(), config.sector_bytes, config.wal_streams);
+    let mut places = survey::segment_places(names);
+    places.retain(|(stream, _)| *stream < streams);
+    let read = move |place| survey::read_segment(&*disk, place, sector_bytes, streams);
+    exec::map(exec, places, read).into_iter().collect()
+}
+
+fn geometry(config: &Config) -> Geometry {
+    Geometry {
         segment_bytes: config.segment_bytes,
         sector_bytes: config.sector_bytes,
         chunk_bytes: config.chunk_bytes,
-    };
-    Version { geometry, ..Version::default() }
+        wal_streams: config.wal_streams as u32,
+    }
 }
 
 fn check_geometry(stored: &Geometry, config: &Config) -> Result<()> {
@@ -174,21 +236,27 @@ fn check_geometry(stored: &Geometry, config: &Config) -> Result<()> {
     };
     compare("segment_bytes", stored.segment_bytes, config.segment_bytes)?;
     compare("sector_bytes", stored.sector_bytes, config.sector_bytes)?;
-    compare("chunk_bytes", stored.chunk_bytes, config.chunk_bytes)
+    compare("chunk_bytes", stored.chunk_bytes, config.chunk_bytes)?;
+    compare("wal_streams", stored.wal_streams.into(), config.wal_streams as u64)
 }
 
 /// Without a manifest there must be no data either: creation writes it before anything else holds any.
-fn refuse_headless(disk: &dyn Disk, names: &[String], config: &Config) -> Result<()> {
+fn refuse_headless(
+    disk: &Arc<dyn Disk>,
+    names: &[String],
+    config: &Config,
+    exec: &dyn Exec,
+) -> Result<()> {
     let headless =
         |found: &str| Error::corrupt(manifest::NAME, 0, format!("a manifest, since {found} is there"));
     if let Some(chunk) = names.iter().find(|name| chunk::number(name).is_some()) {
         return Err(headless(chunk));
     }
-    let segments = survey::read_segments(disk, names, config.sector_bytes)?;
+    let segments = read_segments(disk, names, config, exec)?;
     let has_frame =
         |segment: &&survey::Segment| !segment.scan.frames.is_empty() || !segment.scan.strays.is_empty();
     match segments.iter().find(has_frame) {
-        Some(segment) => Err(headless(&format!("a frame in {}", segment_name(segment.slot)))),
+        Some(found) => Err(headless(&format!("a frame in {}", segment_name(found.stream, found.slot)))),
         None => Ok(()),
     }
 }
@@ -208,15 +276,16 @@ fn lowest(segments: &[survey::Segment]) -> Lsn {
     with_frames.map(|segment| segment.scan.first_lsn()).min().unwrap_or_default()
 }
 
-fn describe(report: &mut RecoveryReport, version: &Version, log: &survey::Log) {
+fn describe(report: &mut RecoveryReport, version: &Version, logs: &[survey::Log]) {
     report.blocks = version.blocks().count() as u64;
     report.block_points = version.blocks().map(|block| u64::from(block.count)).sum();
-    report.segments = log.segments.len() as u64;
-    report.stale_segments = (log.segments.len() - log.chain.parts.len()) as u64;
-    if let Some(last) = log.chain.parts.last() {
+    for log in logs {
+        report.segments += log.segments.len() as u64;
+        report.stale_segments += (log.segments.len() - log.chain.parts.len()) as u64;
+        let Some(last) = log.chain.parts.last() else { continue };
         let scan = &log.segments[last.segment].scan;
         if scan.end == End::Torn && last.frames.end == scan.frames.len() {
-            report.torn_tail = Some(log.end());
+            report.torn_tails.push(log.end());
         }
     }
 }
@@ -240,7 +309,7 @@ fn complete_ring(
     let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
     let mut files = Vec::new();
     for slot in 0..found.unwrap_or(0).max(config.segments) {
-        let name = segment_name(slot);
+        let name = segment_name(log.stream, slot);
         let mode = if names.contains(&name) { OpenMode::Write } else { OpenMode::Create };
         let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
         let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
@@ -298,8 +367,8 @@ fn replay(
             let entries: Vec<Entry> = frame.entries().skip(skip as usize).collect();
             if header.first_lsn >= rewrite_from {
                 report.points_rewritten += u64::from(header.count);
-                let appended = wal.append_tail(header.tag, &entries)?;
                 let same = Append::Appended { first_lsn, end_lsn: header.end_lsn() };
+                let appended = append_tail(wal, header.tag, &entries)?;
                 assert_eq!(appended, same, "the tail is written again to the positions that it had");
             }
             let mut shard = buffers.lock(header.tag);
@@ -307,6 +376,18 @@ fn replay(
         }
     }
     Ok(())
+}
+
+fn append_tail(wal: &Log, tag: TagId, entries: &[Entry]) -> Result<Append> {
+    loop {
+        match wal.batch_append(tag, entries)? {
+            Append::NoRoom { frame_bytes } => {
+                let room = wal.make_room_for_tail(frame_bytes)?;
+                assert_eq!(room, Room::Made, "recovery has a segment to spare");
+            }
+            appended => return Ok(appended),
+        }
+    }
 }
 
 /// Removes chunks that no edit names. The log has been found complete from the checkpoint on, and the blocks hold

@@ -5,19 +5,21 @@
 use crate::disk::{Disk, OpenMode, read_all};
 use crate::error::{Corruption, Error, Result};
 use crate::lsn::Lsn;
-use crate::store::version::Version;
+use crate::store::version::{StreamVersion, Version};
 use crate::store::{chunk, manifest};
-use crate::wal::{scan, segment_name, segment_slot};
+use crate::wal::{scan, segment_name, segment_place};
 
 /// One segment file.
 pub(crate) struct Segment {
+    pub(crate) stream: usize,
     pub(crate) slot: usize,
     pub(crate) bytes: Vec<u8>,
     pub(crate) scan: scan::SegmentScan,
 }
 
-/// The log, as far as it goes.
+/// One stream's log, as far as it goes.
 pub(crate) struct Log {
+    pub(crate) stream: usize,
     pub(crate) segments: Vec<Segment>,
     pub(crate) chain: scan::Chain,
     /// Everything below this was durable: says an intact frame, or the manifest.
@@ -35,46 +37,61 @@ pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<manifest::Loaded> {
     manifest::load(&bytes).map_err(|(offset, expected)| Error::corrupt(manifest::NAME, offset, expected))
 }
 
-/// All segments among `names`, scanned.
-pub(crate) fn read_segments(disk: &dyn Disk, names: &[String], sector_bytes: u64) -> Result<Vec<Segment>> {
-    let slots = names.iter().filter_map(|name| segment_slot(name));
-    slots
-        .map(|slot| {
-            let bytes = read_file(disk, &segment_name(slot))?;
-            let scan = scan::segment(&bytes, sector_bytes);
-            Ok(Segment { slot, bytes, scan })
-        })
-        .collect()
+/// The places (stream, slot) of the segments among `names`.
+pub(crate) fn segment_places(names: &[String]) -> Vec<(usize, usize)> {
+    names.iter().filter_map(|name| segment_place(name)).collect()
 }
 
-/// The log that the segments hold from `from` on.
-pub(crate) fn order_log(segments: Vec<Segment>, version: &Version, from: Lsn) -> Log {
-    let scans: Vec<_> = segments.iter().map(|segment| segment.scan.clone()).collect();
-    let chain = scan::chain(&scans, &version.spans, from);
-    let proven = scans.iter().map(|scan| scan.proven).max().unwrap_or_default().max(version.durable_lsn);
-    Log { segments, chain, proven }
+/// A segment, scanned. Frames of tags that belong to another of the `streams` do not count: a disk has put them there.
+pub(crate) fn read_segment(
+    disk: &dyn Disk,
+    (stream, slot): (usize, usize),
+    sector_bytes: u64,
+    streams: usize,
+) -> Result<Segment> {
+    let bytes = read_file(disk, &segment_name(stream, slot))?;
+    let scan = scan::segment(&bytes, sector_bytes, |tag| tag.stream(streams) == stream);
+    Ok(Segment { stream, slot, bytes, scan })
+}
+
+/// The logs of all streams, each from where `from` says on. Segments of streams that the store does not have are no
+/// part of it.
+pub(crate) fn order_logs(
+    mut segments: Vec<Segment>,
+    version: &Version,
+    from: impl Fn(&StreamVersion, &[Segment]) -> Lsn,
+) -> Vec<Log> {
+    let mut log = |(stream, version): (usize, &StreamVersion)| {
+        let own = segments.extract_if(.., |segment| segment.stream == stream).collect::<Vec<_>>();
+        let scans: Vec<_> = own.iter().map(|segment| segment.scan.clone()).collect();
+        let chain = scan::chain(&scans, &version.spans, from(version, &own));
+        let proven =
+            scans.iter().map(|scan| scan.proven).max().unwrap_or_default().max(version.durable_lsn);
+        Log { stream, segments: own, chain, proven }
+    };
+    version.streams.iter().enumerate().map(&mut log).collect()
 }
 
 impl Log {
     /// Where the log ends: file and offset behind the last frame that counts.
     pub(crate) fn end(&self) -> (String, u64) {
         let Some(part) = self.chain.parts.last() else {
-            return (segment_name(0), 0);
+            return (segment_name(self.stream, 0), 0);
         };
         let segment = &self.segments[part.segment];
         let offset = match segment.scan.frames.get(part.frames.end) {
             Some(next) => next.offset,
             None => segment.scan.end_offset,
         };
-        (segment_name(segment.slot), offset)
+        (segment_name(self.stream, segment.slot), offset)
     }
 
     /// A missing segment, or a hole below what was durable (I6).
-    pub(crate) fn corruption(&self, version: &Version) -> Option<Corruption> {
+    pub(crate) fn corruption(&self, version: &StreamVersion) -> Option<Corruption> {
         let is_there = |slot: &usize| self.segments.iter().any(|segment| segment.slot == *slot);
         if let Some(slot) = (0..version.segments as usize).find(|slot| !is_there(slot)) {
             let expected = format!("a log segment, since the manifest counts {}", version.segments);
-            return Some(Corruption { file: segment_name(slot), offset: 0, expected });
+            return Some(Corruption { file: segment_name(self.stream, slot), offset: 0, expected });
         }
         let end_lsn = self.chain.end_lsn;
         if end_lsn < self.proven {
@@ -86,7 +103,8 @@ impl Log {
         self.segments.iter().find_map(|segment| {
             let missing = scan::cut_off(&segment.scan, &version.spans, end_lsn, self.proven)?;
             let expected = format!("an intact frame before the one at LSN {}", missing.first_lsn);
-            Some(Corruption { file: segment_name(segment.slot), offset: segment.scan.end_offset, expected })
+            let file = segment_name(self.stream, segment.slot);
+            Some(Corruption { file, offset: segment.scan.end_offset, expected })
         })
     }
 }

@@ -1,23 +1,30 @@
-//! Locks, atomics and threads: the only file that names one, so that a checker can replace them all.
+//! Locks, atomics, threads and the clock: the only file that names one, so that a checker can replace them all.
 //!
-//! Every mutex has a [`Rank`]. A thread takes locks in rising rank only; debug and test builds check this at
-//! each acquisition and panic with both names, which finds a lock inversion in any single-threaded run that
-//! takes both locks, without a real deadlock ever happening. The hierarchy, outermost first:
+//! This crate's sources are compiled three times: with parking_lot and std, and by two member crates under `cfg(loom)`
+//! and `cfg(shuttle)`, in which every operation of this file is a point where the checker may switch threads.
 //!
-//! | rank | guards | taken by |
-//! |---|---|---|
-//! | `Flush` | the turn to flush: one flush at a time | `flush`, `close`, `step`, a writer that found no free segment |
-//! | `Shard` | the tag buffers of one shard | `write`, `query`, `sync`, seal and release |
-//! | `Wal` | the log: ring, staging buffer, watermarks | append, group commit, retire |
-//! | `Store` | the version, the manifest's tail, the active chunk | queries, the end of a flush |
-//! | `Pool` | the task queue of the block workers | flush |
-//! | `Leaf` | a value that is copied in or out, nothing is called under it | everybody |
+//! Every mutex has a [`Rank`]. A thread takes locks in rising rank only; debug and test builds, and the checkers',
+//! look at each acquisition and panic with both names, which finds a lock inversion in any run that takes both locks,
+//! without a real deadlock ever happening. The hierarchy, outermost first:
 //!
-//! There is no timed wait in this file and none in the engine: a lost wake-up must show as a hang.
+//! | rank | guards | taken by | held across I/O |
+//! |---|---|---|---|
+//! | `Flush` | a stream's turn to flush, and its active chunk | `flush`, `close`, the flusher, who found no free segment | yes: it is a turn |
+//! | `Shard` | the tag buffers of one shard | `write`, `query`, `sync`, the logger, seal and release | no |
+//! | `Wal` | a stream's log: ring, staging buffer, watermarks | append, group commit, rotation, retire | no: see `wal::turn` |
+//! | `Manifest` | the queue of edits | the end of a flush | no: the leader takes the writer out |
+//! | `Store` | the version, the files open for reading | queries, the end of a flush | no |
+//! | `Pool` | the task queue of the block workers | flush, query, sync of several streams | no |
+//! | `Leaf` | a value that is copied in or out, nothing is called under it | everybody | no |
+//!
+//! There is no timed wait in the engine: a lost wake-up must show as a hang. The one in here is the [`Bell`]'s, for the
+//! background threads, which stand outside the core; under a checker it waits without a limit.
 
+use crate::plant::{self, Bug};
+pub(crate) use imp::{AtomicBool, AtomicU64, Ordering, Stopwatch, thread};
 use std::ops::{Deref, DerefMut};
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The place of a lock in the hierarchy; see the module's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +32,7 @@ pub(crate) enum Rank {
     Flush,
     Shard,
     Wal,
+    Manifest,
     Store,
     Pool,
     Leaf,
@@ -33,51 +41,51 @@ pub(crate) enum Rank {
 /// A mutex with a rank. It has parking_lot's shape: no poison, and a panic under it leaves it usable.
 pub(crate) struct Mutex<T> {
     rank: Rank,
-    inner: parking_lot::Mutex<T>,
+    inner: imp::Mutex<T>,
 }
 
 impl<T> Mutex<T> {
     pub(crate) fn new(rank: Rank, value: T) -> Mutex<T> {
-        Mutex { rank, inner: parking_lot::Mutex::new(value) }
+        Mutex { rank, inner: imp::Mutex::new(value) }
     }
 
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         // Checked before the lock is taken: an inversion must panic, not deadlock.
         let held = Held::push(self.rank);
-        Guard { inner: self.inner.lock(), _held: held }
+        Guard { inner: imp::lock(&self.inner), _held: held }
     }
 }
 
 /// Access to the value of a locked [`Mutex`]; dropping it unlocks.
 pub(crate) struct Guard<'a, T> {
-    inner: parking_lot::MutexGuard<'a, T>,
+    inner: imp::Guard<'a, T>,
     _held: Held,
 }
 
 impl<T> Deref for Guard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.inner
+        imp::get(&self.inner)
     }
 }
 
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
+        imp::get_mut(&mut self.inner)
     }
 }
 
 /// A condition variable. Waits have no time limit.
-pub(crate) struct Condvar(parking_lot::Condvar);
+pub(crate) struct Condvar(imp::Condvar);
 
 impl Condvar {
     pub(crate) fn new() -> Condvar {
-        Condvar(parking_lot::Condvar::new())
+        Condvar(imp::Condvar::new())
     }
 
     /// Releases the lock while it sleeps. The rank stays on the thread's list: the lock is held again on return.
     pub(crate) fn wait<T>(&self, guard: &mut Guard<'_, T>) {
-        self.0.wait(&mut guard.inner);
+        imp::wait(&self.0, &mut guard.inner);
     }
 
     pub(crate) fn notify_all(&self) {
@@ -85,26 +93,104 @@ impl Condvar {
     }
 }
 
-/// The ranks that this thread holds; checked builds only.
-#[cfg(debug_assertions)]
-mod ranks {
-    use super::Rank;
-    use std::cell::RefCell;
+/// Wakes a background thread. A ring is never lost: one that comes while the thread works ends its next wait at once.
+pub(crate) struct Bell {
+    rung: AtomicBool,
+    sleeping: Mutex<()>,
+    wake: Condvar,
+}
 
-    thread_local! {
-        static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+impl Bell {
+    pub(crate) fn new() -> Bell {
+        Bell {
+            rung: AtomicBool::new(false),
+            sleeping: Mutex::new(Rank::Leaf, ()),
+            wake: Condvar::new(),
+        }
     }
+
+    /// One atomic swap if it has been rung already and nobody has answered yet.
+    pub(crate) fn ring(&self) {
+        if plant::on(Bug::R1) && self.rung.load(Ordering::Relaxed) {
+            return;
+        }
+        // A swap and not a load: the sleeper's swap has its place in the same order, so either it comes later, and what
+        // was done before this ring is seen, or this one finds that the bell has been answered.
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // A sleeper that has looked at the bell and not yet fallen asleep holds the lock.
+        let _sleeping = (!plant::on(Bug::C10)).then(|| self.sleeping.lock());
+        self.wake.notify_all();
+    }
+
+    /// Sleeps until somebody rings or the time is over.
+    pub(crate) fn wait(&self, time: Option<Duration>) {
+        let mut sleeping = self.sleeping.lock();
+        while !self.rung.swap(false, Ordering::AcqRel) {
+            if imp::wait_for(&self.wake.0, &mut sleeping.inner, time) {
+                return;
+            }
+        }
+    }
+}
+
+/// How often each pair of locks was taken one inside the other. Counted in checked builds only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockCount {
+    /// The innermost lock that the thread held already; `None` when it held none.
+    pub holding: Option<&'static str>,
+    /// The lock that it took.
+    pub taken: &'static str,
+    /// How often, in this process.
+    pub times: u64,
+}
+
+/// The part of the lock hierarchy that this process has used, outermost first: which rank was taken inside which.
+/// Empty in builds that do not check ranks (release builds outside the checkers).
+pub fn lock_counts() -> Vec<LockCount> {
+    ranks::counts()
+}
+
+/// The ranks that this thread holds; checked builds only.
+#[cfg(any(debug_assertions, loom, shuttle))]
+mod ranks {
+    use super::{LockCount, Rank};
+    use std::cell::RefCell;
+    // Not the checkers' own: these count, and nobody waits for what they say.
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    const RANKS: [(Rank, &str); 7] = [
+        (Rank::Flush, "Flush"),
+        (Rank::Shard, "Shard"),
+        (Rank::Wal, "Wal"),
+        (Rank::Manifest, "Manifest"),
+        (Rank::Store, "Store"),
+        (Rank::Pool, "Pool"),
+        (Rank::Leaf, "Leaf"),
+    ];
+
+    super::imp::thread_local! {
+        static HELD: RefCell<Vec<Rank>> = RefCell::new(Vec::new());
+    }
+
+    /// Row 0 is "holding none".
+    static TAKEN: [[AtomicU64; RANKS.len()]; RANKS.len() + 1] =
+        [const { [const { AtomicU64::new(0) }; RANKS.len()] }; RANKS.len() + 1];
 
     pub(crate) struct Held(Rank);
 
     impl Held {
         pub(crate) fn push(rank: Rank) -> Held {
-            HELD.with_borrow_mut(|held| {
-                if let Some(top) = held.iter().max()
-                    && *top >= rank
+            HELD.with(|held| {
+                let mut held = held.borrow_mut();
+                let top = held.iter().max().copied();
+                if let Some(top) = top
+                    && top >= rank
                 {
                     panic!("lock order: {rank:?} taken while holding {top:?}");
                 }
+                TAKEN[top.map_or(0, |top| top as usize + 1)][rank as usize].fetch_add(1, Ordering::Relaxed);
                 held.push(rank);
             });
             Held(rank)
@@ -113,15 +199,32 @@ mod ranks {
 
     impl Drop for Held {
         fn drop(&mut self) {
-            HELD.with_borrow_mut(|held| {
-                let at = held.iter().rposition(|rank| *rank == self.0).expect("a held rank is on the list");
-                held.remove(at);
+            HELD.with(|held| {
+                let mut held = held.borrow_mut();
+                // Absent only when the thread is being unwound by a checker that has given up on the run.
+                if let Some(at) = held.iter().rposition(|rank| *rank == self.0) {
+                    held.remove(at);
+                }
             });
         }
     }
+
+    pub(super) fn counts() -> Vec<LockCount> {
+        let mut counts = Vec::new();
+        for (row, taken) in TAKEN.iter().enumerate() {
+            for ((_, name), times) in RANKS.iter().zip(taken) {
+                let holding = row.checked_sub(1).map(|outer| RANKS[outer].1);
+                let times = times.load(Ordering::Relaxed);
+                if times > 0 {
+                    counts.push(LockCount { holding, taken: name, times });
+                }
+            }
+        }
+        counts
+    }
 }
 
-#[cfg(not(debug_assertions))]
+#[cfg(not(any(debug_assertions, loom, shuttle)))]
 mod ranks {
     pub(crate) struct Held;
 
@@ -131,30 +234,137 @@ mod ranks {
             Held
         }
     }
+
+    pub(super) fn counts() -> Vec<super::LockCount> {
+        Vec::new()
+    }
 }
 
 use ranks::Held;
 
-pub(crate) mod thread {
+/// The machine's own: parking_lot for locks, std for the rest.
+#[cfg(not(any(loom, shuttle)))]
+mod imp {
+    pub(super) use parking_lot::{Condvar, Mutex, MutexGuard as Guard};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    #[cfg(debug_assertions)]
+    pub(super) use std::thread_local;
+    use std::time::{Duration, Instant};
+
+    pub(super) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
+        mutex.lock()
+    }
+
+    pub(super) fn get<'a, T>(guard: &'a Guard<'_, T>) -> &'a T {
+        guard
+    }
+
+    pub(super) fn get_mut<'a, T>(guard: &'a mut Guard<'_, T>) -> &'a mut T {
+        guard
+    }
+
+    pub(super) fn wait<T>(condvar: &Condvar, guard: &mut Guard<'_, T>) {
+        condvar.wait(guard);
+    }
+
+    /// Whether the time is over.
+    pub(super) fn wait_for<T>(condvar: &Condvar, guard: &mut Guard<'_, T>, time: Option<Duration>) -> bool {
+        match time {
+            Some(time) => condvar.wait_for(guard, time).timed_out(),
+            None => {
+                condvar.wait(guard);
+                false
+            }
+        }
+    }
+
+    /// How long writers wait, and when the next tick is due. Nothing in the core depends on it.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Stopwatch(Instant);
+
+    impl Stopwatch {
+        pub(crate) fn start() -> Stopwatch {
+            Stopwatch(Instant::now())
+        }
+
+        pub(crate) fn elapsed(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+
+    pub(crate) mod thread {
+        pub(crate) type JoinHandle = std::thread::JoinHandle<()>;
+
+        /// Starts a named thread.
+        ///
+        /// # Panics
+        /// If the system refuses a thread: a store that cannot start its workers cannot keep its promises later.
+        pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+            std::thread::Builder::new().name(name).spawn(body).expect("the system gives us a thread")
+        }
+    }
+}
+
+/// A checker's: the same shapes over its own locks and threads. Waits have no limit, and no time passes.
+#[cfg(any(loom, shuttle))]
+mod imp {
+    #[cfg(loom)]
+    pub(super) use loom::thread_local;
+    #[cfg(loom)]
+    use loom::{sync, thread as threads};
+    #[cfg(shuttle)]
+    pub(super) use shuttle::thread_local;
+    #[cfg(shuttle)]
+    use shuttle::{sync, thread as threads};
+    use std::sync::PoisonError;
     use std::time::Duration;
+    pub(crate) use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(super) use sync::{Condvar, Mutex};
 
-    pub(crate) type JoinHandle = std::thread::JoinHandle<()>;
+    /// `None` only inside `wait`.
+    pub(super) struct Guard<'a, T>(Option<sync::MutexGuard<'a, T>>);
 
-    /// Starts a named thread.
-    ///
-    /// # Panics
-    /// If the system refuses a thread: a store that cannot start its workers cannot keep its promises later.
-    pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
-        std::thread::Builder::new().name(name.into()).spawn(body).expect("the system gives us a thread")
+    pub(super) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
+        Guard(Some(mutex.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Sleeps until [`unpark`] or the time is over. For the ticker outside the core only.
-    pub(crate) fn park_timeout(time: Duration) {
-        std::thread::park_timeout(time);
+    pub(super) fn get<'a, T>(guard: &'a Guard<'_, T>) -> &'a T {
+        guard.0.as_ref().expect("held outside wait")
     }
 
-    pub(crate) fn unpark(thread: &JoinHandle) {
-        thread.thread().unpark();
+    pub(super) fn get_mut<'a, T>(guard: &'a mut Guard<'_, T>) -> &'a mut T {
+        guard.0.as_mut().expect("held outside wait")
+    }
+
+    pub(super) fn wait<T>(condvar: &Condvar, guard: &mut Guard<'_, T>) {
+        let held = guard.0.take().expect("held outside wait");
+        guard.0 = Some(condvar.wait(held).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn wait_for<T>(condvar: &Condvar, guard: &mut Guard<'_, T>, _: Option<Duration>) -> bool {
+        wait(condvar, guard);
+        false
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Stopwatch;
+
+    impl Stopwatch {
+        pub(crate) fn start() -> Stopwatch {
+            Stopwatch
+        }
+
+        pub(crate) fn elapsed(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    pub(crate) mod thread {
+        pub(crate) type JoinHandle = super::threads::JoinHandle<()>;
+
+        pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+            super::threads::Builder::new().name(name).spawn(body).expect("the checker gives us a thread")
+        }
     }
 }
 
@@ -176,5 +386,30 @@ mod tests {
         let (a, b) = (Mutex::new(Rank::Shard, 1), Mutex::new(Rank::Wal, 2));
         let _b = b.lock();
         let _a = a.lock();
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn nested_locks_are_counted_by_pair() {
+        let (a, b) = (Mutex::new(Rank::Manifest, ()), Mutex::new(Rank::Pool, ()));
+        let times = || {
+            let counts = lock_counts();
+            counts.iter().find(|c| (c.holding, c.taken) == (Some("Manifest"), "Pool")).map_or(0, |c| c.times)
+        };
+        let before = times();
+        let _a = a.lock();
+        let _b = b.lock();
+        assert_eq!(times(), before + 1);
+    }
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost() {
+        let bell = Bell::new();
+        bell.ring();
+        bell.wait(None);
+        bell.ring();
+        bell.ring();
+        bell.wait(None);
+        bell.wait(Some(Duration::from_millis(1)));
     }
 }

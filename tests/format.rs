@@ -409,7 +409,7 @@ fn a_store_of_the_first_version_opens_and_reads_back_exactly() {
     assert_eq!((report.blocks, report.block_points), (3, 10));
     assert_eq!((report.frames_replayed, report.points_replayed, report.points_skipped), (7, 9, 4));
     assert_eq!(report.points_rewritten, 3, "the tail that was never synced");
-    assert_eq!(report.torn_tail, Some(("wal-001.log".into(), 0x868)));
+    assert_eq!(report.torn_tails, [("wal-001.log".into(), 0x868)]);
 
     let seven = [
         point(7, i64::MIN, f64::INFINITY.to_bits(), 1),

@@ -128,8 +128,12 @@ fn gone(chooser: &mut Chooser, inspection: &Inspection) -> Option<Strike> {
     if !files.is_empty() || inspection.segments.iter().any(|segment| !segment.frames.is_empty()) {
         files.push("MANIFEST".into());
     }
-    let counted = inspection.version.as_ref().map_or(0, |version| version.segments as usize);
-    files.extend(inspection.segments.iter().take(counted).map(|segment| segment.file.clone()));
+    // Of each stream as many as the manifest counts.
+    let streams = inspection.version.iter().flat_map(|version| version.streams.iter().enumerate());
+    files.extend(streams.flat_map(|(number, stream)| {
+        let own = inspection.segments.iter().filter(move |segment| segment.stream == number);
+        own.take(stream.segments as usize).map(|segment| segment.file.clone())
+    }));
     if files.is_empty() {
         return None;
     }
@@ -165,12 +169,14 @@ fn flipped(inspection: &Inspection, file: &str, byte: u64) -> Expected {
 }
 
 fn in_segment(inspection: &Inspection, segment: &SegmentInfo, byte: u64) -> Expected {
-    let Some(version) = &inspection.version else { return Expected::Unharmed };
+    let version = inspection.version.as_ref().and_then(|version| version.streams.get(segment.stream));
+    let Some(version) = version else { return Expected::Unharmed };
     let next = |index: usize| segment.frames.get(index + 1).map_or(segment.end_offset, |next| next.offset);
     let hit = segment.frames.iter().enumerate().find(|(index, at)| (at.offset..next(*index)).contains(&byte));
     let Some((_, hit)) = hit.filter(|_| !segment.live.is_empty()) else { return Expected::Unharmed };
     // What is left of the proofs once this frame is unreadable.
-    let others = inspection.segments.iter().flat_map(|segment| &segment.frames);
+    let own = inspection.segments.iter().filter(|other| other.stream == segment.stream);
+    let others = own.flat_map(|segment| &segment.frames);
     let proofs = others.filter(|other| other.header != hit.header).map(|other| other.header.durable_lsn);
     let proven = proofs.fold(version.durable_lsn, Lsn::max);
     let used = 48 + u64::from(hit.header.count) * 17;

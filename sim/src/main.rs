@@ -416,8 +416,8 @@ fn inspect(args: &InspectArgs) -> Result<u8, Unusable> {
                 "frames_to_replay": inspection.segments.iter().map(|segment| segment.live.len()).sum::<usize>(),
                 "chunks": inspection.chunks.len(),
                 "blocks": blocks,
-                "end_lsn": inspection.end_lsn.0,
-                "proven_lsn": inspection.proven_lsn.0,
+                "end_lsn": inspection.end_lsn().0,
+                "proven_lsn": inspection.proven_lsn().0,
                 "unknown_files": inspection.unknown_files,
                 "damage": damage,
             })

@@ -1,9 +1,11 @@
-//! The tag table: buffers by tag, in shards with a lock each.
+//! The tag table of one stream: buffers by tag, in shards with a lock each.
 
 use super::tag::AppendBatch;
-use super::{Sealed, TagBuffer};
+use super::{Drained, Sealed, TagBuffer};
+use crate::config::Config;
 use crate::error::Result;
 use crate::lsn::Lsn;
+use crate::plant::{self, Bug};
 use crate::point::{Entry, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
@@ -14,7 +16,7 @@ use std::ops::RangeBounds;
 pub(crate) enum Tails {
     /// All: `sync`, `flush`, `close`.
     All,
-    /// Full batches: what writers left when the log had no room.
+    /// Full batches: the logger, when it has been woken; a writer that found the log too far behind.
     Full,
     /// Those at least half full, or old: the background step.
     Due,
@@ -38,6 +40,8 @@ pub(crate) struct Shard {
     /// Every tag with a tail, once, in the order in which they got it. A list, because the order of a hash map must
     /// not decide the order of frames. A tag whose tail has gone stays on it until the list is next gone through.
     with_tail: Vec<TagId>,
+    /// Likewise every tag whose tail has a full batch.
+    with_full: Vec<TagId>,
 }
 
 impl Shard {
@@ -45,33 +49,66 @@ impl Shard {
         self.tags.entry(tag).or_default()
     }
 
-    /// Accepts one point.
-    pub(crate) fn push(&mut self, tag: TagId, entry: Entry) -> &mut TagBuffer {
+    pub(crate) fn has(&self, tag: TagId) -> bool {
+        self.tags.contains_key(&tag)
+    }
+
+    /// Gives a tag an empty buffer, whatever it had: for the planted bug C6.
+    pub(crate) fn make(&mut self, tag: TagId) {
+        self.tags.insert(tag, TagBuffer::default());
+    }
+
+    /// Accepts points of one tag.
+    fn accept(&mut self, tag: TagId, entries: impl Iterator<Item = Entry>, batch_points: usize) -> i64 {
         let buffer = self.tags.entry(tag).or_default();
+        buffer.accept(entries);
         if !std::mem::replace(&mut buffer.listed, true) {
             self.with_tail.push(tag);
         }
-        buffer.push(entry);
-        buffer
+        let change = buffer.recount(batch_points);
+        if change > 0 && !std::mem::replace(&mut buffer.listed_full, true) {
+            self.with_full.push(tag);
+        }
+        change
     }
 
-    fn append_tails(&mut self, which: Tails, batch_points: usize, append: &mut AppendBatch) -> Result<bool> {
-        let mut outcome = Ok(true);
+    /// Appends tails. Returns by how many points the full batches have changed, and how many buffers were sealed.
+    fn append_tails(
+        &mut self,
+        which: Tails,
+        limits: &Limits,
+        append: &mut AppendBatch,
+    ) -> (Result<Drained>, i64, u64) {
+        let mut outcome = Ok(Drained::All);
+        let (mut change, mut sealed) = (0, 0);
         let tags = &mut self.tags;
-        self.with_tail.retain(|tag| {
+        let mut visit = |tag: &TagId| {
             let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
             let wanted = match which {
                 Tails::All => true,
-                Tails::Full => buffer.tail_points() >= batch_points,
-                Tails::Due => buffer.tail_is_due(batch_points),
+                Tails::Full => buffer.tail_points() >= limits.batch_points,
+                Tails::Due => buffer.tail_is_due(limits.batch_points),
             };
-            if wanted && matches!(outcome, Ok(true)) {
-                outcome = buffer.append_tail(*tag, batch_points, which != Tails::Full, append);
+            if wanted && matches!(outcome, Ok(Drained::All)) {
+                outcome = buffer.append_tail(*tag, limits.batch_points, which != Tails::Full, append);
+                change += buffer.recount(limits.batch_points);
+                if buffer.appended_points() >= limits.block_points {
+                    sealed += u64::from(buffer.seal(*tag));
+                }
             }
-            buffer.listed = buffer.tail_points() > 0;
-            buffer.listed
-        });
-        outcome
+            if which == Tails::Full {
+                buffer.listed_full = buffer.tail_points() >= limits.batch_points;
+                buffer.listed_full
+            } else {
+                buffer.listed = buffer.tail_points() > 0;
+                buffer.listed
+            }
+        };
+        match which {
+            Tails::Full => self.with_full.retain(&mut visit),
+            Tails::All | Tails::Due => self.with_tail.retain(&mut visit),
+        }
+        (outcome, change, sealed)
     }
 
     fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) -> u64 {
@@ -94,42 +131,85 @@ impl Shard {
     }
 }
 
-/// All tag buffers.
+#[derive(Clone, Copy)]
+struct Limits {
+    batch_points: usize,
+    block_points: usize,
+}
+
+/// The tag buffers of one stream.
 pub(crate) struct Buffers {
     shards: Box<[Mutex<Shard>]>,
-    batch_points: usize,
+    limits: Limits,
     /// Sealed buffers in all shards.
     sealed: AtomicU64,
+    /// Points in full batches that are not in the log yet. Changed under the lock of a shard, so that what is taken off
+    /// has been added.
+    backlog: AtomicU64,
 }
 
 impl Buffers {
-    pub(crate) fn new(shards: usize, batch_points: usize) -> Buffers {
-        let shard = |_| Mutex::new(Rank::Shard, Shard::default());
-        let shards = (0..shards.next_power_of_two()).map(shard).collect();
-        Buffers { shards, batch_points, sealed: AtomicU64::new(0) }
+    pub(crate) fn new(config: &Config) -> Buffers {
+        let shards = config.shards.div_ceil(config.wal_streams).next_power_of_two();
+        Buffers {
+            shards: (0..shards).map(|_| Mutex::new(Rank::Shard, Shard::default())).collect(),
+            limits: Limits { batch_points: config.batch_points, block_points: config.block_points },
+            sealed: AtomicU64::new(0),
+            backlog: AtomicU64::new(0),
+        }
+    }
+
+    /// Number of shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// The shard of a tag, locked.
     pub(crate) fn lock(&self, tag: TagId) -> Guard<'_, Shard> {
-        // Fibonacci hashing: tags are often numbered in a row, or in steps.
-        let mixed = u64::from(tag.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        self.shards[mixed as usize & (self.shards.len() - 1)].lock()
+        // The stream was chosen by the upper bits of the hash, the shard is by the lower ones.
+        self.shards[tag.hash() as usize & (self.shards.len() - 1)].lock()
     }
 
-    /// Appends tails to the log, tag by tag. `false` when the log ran out of free segments on the way; calling again
-    /// goes on with what is left.
-    pub(crate) fn append_tails(&self, which: Tails, append: &mut AppendBatch) -> Result<bool> {
-        for shard in &self.shards {
-            if !shard.lock().append_tails(which, self.batch_points, append)? {
-                return Ok(false);
-            }
+    /// Accepts points of one tag in its locked shard. Returns the backlog if that has made it longer.
+    pub(crate) fn accept(
+        &self,
+        shard: &mut Shard,
+        tag: TagId,
+        entries: impl Iterator<Item = Entry>,
+    ) -> Option<u64> {
+        match shard.accept(tag, entries, self.limits.batch_points) {
+            0 => None,
+            more => Some(self.backlog.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
         }
-        Ok(true)
     }
 
-    /// Adds to the number of sealed buffers.
-    pub(crate) fn count_sealed(&self, newly: u64) {
-        self.sealed.fetch_add(newly, Ordering::Relaxed);
+    /// Points in full batches that are not in the log yet.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Acquire)
+    }
+
+    /// Appends the tails of one shard to the log, tag by tag, and seals the buffers that have grown to a block.
+    pub(crate) fn append_tails(
+        &self,
+        shard: usize,
+        which: Tails,
+        append: &mut AppendBatch,
+    ) -> Result<Drained> {
+        let mut shard = self.shards[shard].lock();
+        let (outcome, change, sealed) = shard.append_tails(which, &self.limits, append);
+        // Points are appended, never taken back: the change is negative or 0.
+        self.backlog.fetch_sub(change.unsigned_abs(), Ordering::AcqRel);
+        self.count_sealed(sealed);
+        outcome
+    }
+
+    fn count_sealed(&self, newly: u64) {
+        if plant::on(Bug::C5) {
+            let sealed = self.sealed.load(Ordering::Relaxed);
+            self.sealed.store(sealed + newly, Ordering::Relaxed);
+        } else if newly > 0 {
+            self.sealed.fetch_add(newly, Ordering::Relaxed);
+        }
     }
 
     /// Sealed buffers that wait for a flush.
@@ -141,7 +221,8 @@ impl Buffers {
     pub(crate) fn seal(&self, scope: Scope) -> Vec<Arc<Sealed>> {
         let mut sealed = Vec::new();
         for shard in &self.shards {
-            self.count_sealed(shard.lock().seal(scope, &mut sealed));
+            let mut shard = shard.lock();
+            self.count_sealed(shard.seal(scope, &mut sealed));
         }
         sealed.sort_by_key(|sealed| (sealed.tag, sealed.first_lsn));
         sealed

@@ -10,6 +10,16 @@ use std::ops::RangeBounds;
 /// How a tail gets into the log: one tag batch, one frame.
 pub(crate) type AppendBatch<'a> = dyn FnMut(TagId, &[Entry]) -> Result<Append> + 'a;
 
+/// How far a pass over tails has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Drained {
+    /// Everything that was wanted is in the log.
+    All,
+    /// The log must do I/O before it can take a frame of so many bytes; nothing is lost, and the pass can be repeated.
+    NeedsRoom { frame_bytes: u64 },
+}
+
 /// Points of one tag that will change no more, in the order in which they were accepted.
 #[derive(Debug)]
 pub(crate) struct Sealed {
@@ -32,15 +42,29 @@ pub(crate) struct TagBuffer {
     first_lsn: Lsn,
     /// Behind `entries[appended - 1]`; likewise.
     end_lsn: Lsn,
+    /// How many points of the tail are counted as full batches in the stream's backlog.
+    counted: usize,
     /// The background step has come across the present tail before.
     tail_is_old: bool,
     /// The tag is on its shard's list of tags with a tail.
     pub(super) listed: bool,
+    /// The tag is on its shard's list of tags with a full batch.
+    pub(super) listed_full: bool,
 }
 
 impl TagBuffer {
-    pub(crate) fn push(&mut self, entry: Entry) {
-        self.entries.push(entry);
+    /// Accepts points.
+    pub(crate) fn accept(&mut self, entries: impl Iterator<Item = Entry>) {
+        self.entries.extend(entries);
+    }
+
+    /// Counts the full batches of the tail anew; by how many points their number has changed.
+    pub(crate) fn recount(&mut self, batch_points: usize) -> i64 {
+        let tail = self.tail_points();
+        let full = tail - tail % batch_points;
+        let change = full as i64 - self.counted as i64;
+        self.counted = full;
+        change
     }
 
     /// Takes in points that are in the log already: recovery.
@@ -73,15 +97,15 @@ impl TagBuffer {
         self.entries.len() + self.sealed.iter().map(|sealed| sealed.entries.len()).sum::<usize>()
     }
 
-    /// Appends the tail as frames of `batch_points`, the remainder too if `partial`. `false` when the log has no free
-    /// segment; then, and after an error, what was not appended is still the tail.
+    /// Appends the tail as frames of `batch_points`, the remainder too if `partial`. When the log has no room, and after
+    /// an error, what was not appended is still the tail.
     pub(crate) fn append_tail(
         &mut self,
         tag: TagId,
         batch_points: usize,
         partial: bool,
         append: &mut AppendBatch,
-    ) -> Result<bool> {
+    ) -> Result<Drained> {
         while self.tail_points() >= if partial { 1 } else { batch_points } {
             let tail = &self.entries[self.appended..];
             let batch = &tail[..tail.len().min(batch_points)];
@@ -92,11 +116,11 @@ impl TagBuffer {
             }
             match outcome? {
                 Append::Appended { first_lsn, end_lsn } => self.mark_appended(count, first_lsn, end_lsn),
-                Append::NoSegment => return Ok(false),
+                Append::NoRoom { frame_bytes } => return Ok(Drained::NeedsRoom { frame_bytes }),
             }
             self.tail_is_old = false;
         }
-        Ok(true)
+        Ok(Drained::All)
     }
 
     /// Whether the background step should append the tail: it is at least half a batch, or an earlier step saw it.

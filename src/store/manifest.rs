@@ -19,6 +19,10 @@
 //! | 4 watermarks | 2 × u64 | `checkpoint_lsn`, `durable_lsn` |
 //! | 5 block | 64 bytes | a block, as in [`BlockRef`] |
 //! | 6 segments | u32 | so many segment files are there, at least: one that is missing is damage |
+//! | 7 stream | u32 | the fields 3, 4 and 6 that follow are about this log stream; before it, about stream 0 |
+//! | 8 streams | u32 | the number of log streams; absent in a store with one |
+//!
+//! Which stream a tag belongs to is [`TagId::stream`], a part of the format.
 //!
 //! One record is one edit: all of it happens or nothing. The first record of a file holds everything, so a file is
 //! complete in itself; it is written under another name, synced and renamed, so a manifest that is there but does not
@@ -27,7 +31,7 @@
 //! a torn tail.
 
 use super::block::BlockRef;
-use super::version::{Edit, Geometry, Version};
+use super::version::{Edit, Geometry, StreamEdit, Version};
 use crate::codec::{Reader, round_up};
 use crate::lsn::{Lsn, Span};
 use crate::point::TagId;
@@ -53,6 +57,11 @@ const SPAN: u8 = 3;
 const WATERMARKS: u8 = 4;
 const BLOCK: u8 = 5;
 const SEGMENTS: u8 = 6;
+const STREAM: u8 = 7;
+const STREAMS: u8 = 8;
+
+/// More log streams than any store has.
+const STREAMS_LIMIT: u32 = 1 << 10;
 
 /// The record of an edit.
 pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
@@ -62,23 +71,33 @@ pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
     if let Some(geometry) = edit.geometry {
         out.push(GEOMETRY);
         put_u64s(&mut out, [geometry.segment_bytes, geometry.sector_bytes, geometry.chunk_bytes]);
+        if geometry.wal_streams > 1 {
+            out.push(STREAMS);
+            put_u32s(&mut out, [geometry.wal_streams]);
+        }
     }
     if let Some(epoch) = edit.epoch {
         out.push(EPOCH);
         put_u32s(&mut out, [epoch]);
     }
-    if let Some(segments) = edit.segments {
-        out.push(SEGMENTS);
-        put_u32s(&mut out, [segments]);
-    }
-    for span in &edit.spans {
-        out.push(SPAN);
-        put_u32s(&mut out, [span.epoch]);
-        put_u64s(&mut out, [span.first_lsn.0]);
-    }
-    if let Some((checkpoint_lsn, durable_lsn)) = edit.watermarks {
-        out.push(WATERMARKS);
-        put_u64s(&mut out, [checkpoint_lsn.0, durable_lsn.0]);
+    for edit in &edit.streams {
+        if edit.stream > 0 {
+            out.push(STREAM);
+            put_u32s(&mut out, [edit.stream]);
+        }
+        if let Some(segments) = edit.segments {
+            out.push(SEGMENTS);
+            put_u32s(&mut out, [segments]);
+        }
+        for span in &edit.spans {
+            out.push(SPAN);
+            put_u32s(&mut out, [span.epoch]);
+            put_u64s(&mut out, [span.first_lsn.0]);
+        }
+        if let Some((checkpoint_lsn, durable_lsn)) = edit.watermarks {
+            out.push(WATERMARKS);
+            put_u64s(&mut out, [checkpoint_lsn.0, durable_lsn.0]);
+        }
     }
     for block in &edit.blocks {
         out.push(BLOCK);
@@ -140,22 +159,41 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
 fn decode_body(body: &[u8]) -> Option<Edit> {
     let mut reader = Reader(body);
     let mut edit = Edit::default();
+    let mut stream = 0;
     while let Some(field) = reader.u8() {
         match field {
             GEOMETRY => {
                 let (segment_bytes, sector_bytes, chunk_bytes) =
                     (reader.u64()?, reader.u64()?, reader.u64()?);
-                edit.geometry = Some(Geometry { segment_bytes, sector_bytes, chunk_bytes });
+                edit.geometry = Some(Geometry { segment_bytes, sector_bytes, chunk_bytes, wal_streams: 1 });
+            }
+            STREAMS => {
+                let wal_streams = reader.u32().filter(|streams| (2..STREAMS_LIMIT).contains(streams))?;
+                edit.geometry.as_mut()?.wal_streams = wal_streams;
             }
             EPOCH => edit.epoch = Some(reader.u32()?),
-            SEGMENTS => edit.segments = Some(reader.u32()?),
-            SPAN => edit.spans.push(Span { epoch: reader.u32()?, first_lsn: Lsn(reader.u64()?) }),
-            WATERMARKS => edit.watermarks = Some((Lsn(reader.u64()?), Lsn(reader.u64()?))),
+            STREAM => stream = reader.u32().filter(|stream| *stream < STREAMS_LIMIT)?,
+            SEGMENTS => of_stream(&mut edit, stream).segments = Some(reader.u32()?),
+            SPAN => {
+                let span = Span { epoch: reader.u32()?, first_lsn: Lsn(reader.u64()?) };
+                of_stream(&mut edit, stream).spans.push(span);
+            }
+            WATERMARKS => {
+                of_stream(&mut edit, stream).watermarks = Some((Lsn(reader.u64()?), Lsn(reader.u64()?)));
+            }
             BLOCK => edit.blocks.push(decode_block(&mut reader)?),
             _ => return None,
         }
     }
     Some(edit)
+}
+
+/// What the edit says of a stream; its streams are written in rising order.
+fn of_stream(edit: &mut Edit, stream: u32) -> &mut StreamEdit {
+    if edit.streams.last().is_none_or(|last| last.stream != stream) {
+        edit.streams.push(StreamEdit { stream, ..StreamEdit::default() });
+    }
+    edit.streams.last_mut().expect("pushed above if there was none")
 }
 
 fn decode_block(reader: &mut Reader) -> Option<BlockRef> {
@@ -219,20 +257,18 @@ fn later_record(bytes: &[u8], number: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::version::StreamVersion;
     use super::*;
-    use std::collections::BTreeMap;
 
     fn snapshot() -> Edit {
-        let version = Version {
-            geometry: Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192 },
-            epoch: 3,
+        let geometry = Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192, wal_streams: 1 };
+        let stream = StreamVersion {
             segments: 4,
             spans: vec![Span { epoch: 3, first_lsn: Lsn(70) }],
             checkpoint_lsn: Lsn(70),
             durable_lsn: Lsn(90),
-            tags: BTreeMap::new(),
         };
-        version.to_edit()
+        Version { epoch: 3, streams: vec![stream], ..Version::new(geometry) }.to_edit()
     }
 
     fn block(tag: u32, first: u64, end: u64) -> BlockRef {
@@ -264,9 +300,28 @@ mod tests {
         let loaded = load(&bytes).unwrap();
         assert_eq!((loaded.records.len(), loaded.next_number, loaded.torn_bytes), (2, 10, 0));
         assert_eq!(loaded.version.tags[&TagId::new(7).unwrap()].flushed_lsn, Lsn(95));
-        assert_eq!(loaded.version.durable_lsn, Lsn(95));
+        assert_eq!(loaded.version.streams[0].durable_lsn, Lsn(95));
         let again = load(&encode(&loaded.version.to_edit(), 1, 512)).unwrap();
         assert_eq!(again.version, loaded.version);
+    }
+
+    #[test]
+    fn what_is_said_of_several_streams_comes_back() {
+        let geometry = Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192, wal_streams: 3 };
+        let mut version = Version::new(geometry);
+        for (stream, lsn) in (0..).zip([5, 0, 70]) {
+            let edit = StreamEdit {
+                stream,
+                segments: Some(stream + 1),
+                spans: vec![Span { epoch: 3, first_lsn: Lsn(lsn) }],
+                watermarks: Some((Lsn(lsn), Lsn(lsn + 9))),
+            };
+            version.apply(&Edit { streams: vec![edit], ..Edit::default() });
+        }
+        assert_eq!(load(&encode(&version.to_edit(), 1, 512)).unwrap().version, version);
+        let edit = StreamEdit { stream: 2, watermarks: Some((Lsn(80), Lsn(81))), ..StreamEdit::default() };
+        let edit = Edit { streams: vec![edit], ..Edit::default() };
+        assert_eq!(decode(&encode(&edit, 1, 512)).unwrap().edit, edit);
     }
 
     #[test]

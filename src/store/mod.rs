@@ -7,18 +7,22 @@
 //! | [`manifest`] | the bytes of the manifest: a log of edits |
 //! | [`version`] | what the edits add up to |
 //! | `writer` | the files that a flush writes: the active chunk and the manifest |
+//! | `committer` | group commit of edits: one record and one sync for all flushes that end together |
 //! | this one | `Store`: what readers share |
 
 pub mod block;
 pub mod chunk;
+mod committer;
 pub mod manifest;
 pub mod version;
 mod writer;
 
-pub(crate) use writer::{ChunkWriter, ManifestWriter};
+pub(crate) use committer::Committer;
+pub(crate) use writer::{ChunkNumbers, ChunkWriter, ManifestWriter};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
+use crate::plant::{self, Bug};
 use crate::point::{Entry, TagId};
 use crate::sync::{Arc, Mutex, Rank};
 use block::BlockRef;
@@ -57,6 +61,10 @@ impl Store {
 
     /// The blocks of a tag that may hold points in `range`, oldest first.
     pub(crate) fn blocks(&self, tag: TagId, range: &impl RangeBounds<i64>) -> Vec<BlockRef> {
+        if plant::on(Bug::C2) {
+            let reloaded = self.version(Version::clone);
+            self.state.lock().version = reloaded;
+        }
         let overlaps = |block: &&BlockRef| {
             let before = match range.end_bound() {
                 Bound::Included(end) => block.first_ts > *end,

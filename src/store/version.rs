@@ -14,6 +14,8 @@ pub struct Geometry {
     pub sector_bytes: u64,
     /// Bytes after which a chunk is sealed.
     pub chunk_bytes: u64,
+    /// Log streams.
+    pub wal_streams: u32,
 }
 
 /// One change of the store, atomic.
@@ -23,14 +25,38 @@ pub struct Edit {
     pub geometry: Option<Geometry>,
     /// This epoch and all before it are used up.
     pub epoch: Option<u32>,
+    /// Changes of log streams, in rising order of streams.
+    pub streams: Vec<StreamEdit>,
+    /// New blocks.
+    pub blocks: Vec<BlockRef>,
+}
+
+/// What an edit changes of one log stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamEdit {
+    /// Which one.
+    pub stream: u32,
     /// So many segment files are there, at least.
     pub segments: Option<u32>,
     /// New spans of the log.
     pub spans: Vec<Span>,
     /// `checkpoint_lsn` and `durable_lsn`.
     pub watermarks: Option<(Lsn, Lsn)>,
-    /// New blocks.
-    pub blocks: Vec<BlockRef>,
+}
+
+impl Edit {
+    /// Several edits as one: what a group of flushes has to say.
+    pub fn merge(edits: impl IntoIterator<Item = Edit>) -> Edit {
+        let mut merged = Edit::default();
+        for edit in edits {
+            merged.geometry = edit.geometry.or(merged.geometry);
+            merged.epoch = edit.epoch.or(merged.epoch);
+            merged.streams.extend(edit.streams);
+            merged.blocks.extend(edit.blocks);
+        }
+        merged.streams.sort_by_key(|stream| stream.stream);
+        merged
+    }
 }
 
 /// The blocks of one tag.
@@ -42,13 +68,9 @@ pub struct TagBlocks {
     pub flushed_lsn: Lsn,
 }
 
-/// The result of applying edits: everything that is checkpointed.
+/// What is checkpointed of one log stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Version {
-    /// The sizes that the store was created with.
-    pub geometry: Geometry,
-    /// The last epoch that is used up.
-    pub epoch: u32,
+pub struct StreamVersion {
     /// So many segment files are there, at least: one that is missing is damage.
     pub segments: u32,
     /// The log, oldest first.
@@ -57,24 +79,11 @@ pub struct Version {
     pub checkpoint_lsn: Lsn,
     /// Everything below this was durable when the last edit was written.
     pub durable_lsn: Lsn,
-    /// Blocks by tag.
-    pub tags: BTreeMap<TagId, TagBlocks>,
 }
 
-impl Version {
-    /// Applies one edit.
-    pub fn apply(&mut self, edit: &Edit) {
-        if let Some(geometry) = edit.geometry {
-            self.geometry = geometry;
-        }
-        self.epoch = edit.epoch.unwrap_or(self.epoch).max(self.epoch);
+impl StreamVersion {
+    fn apply(&mut self, edit: &StreamEdit) {
         self.segments = edit.segments.unwrap_or(self.segments).max(self.segments);
-        for block in &edit.blocks {
-            let tag = self.tags.entry(block.tag).or_default();
-            tag.blocks.push(*block);
-            tag.flushed_lsn = tag.flushed_lsn.max(block.end_lsn);
-            self.durable_lsn = self.durable_lsn.max(block.end_lsn);
-        }
         if let Some((checkpoint_lsn, durable_lsn)) = edit.watermarks {
             // I7: neither moves back.
             self.checkpoint_lsn = self.checkpoint_lsn.max(checkpoint_lsn);
@@ -85,17 +94,70 @@ impl Version {
         let over = self.spans.windows(2).take_while(|pair| pair[1].first_lsn <= self.checkpoint_lsn).count();
         self.spans.drain(..over);
     }
+}
+
+/// The result of applying edits: everything that is checkpointed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// The sizes that the store was created with.
+    pub geometry: Geometry,
+    /// The last epoch that is used up.
+    pub epoch: u32,
+    /// The log, by stream; as many as the geometry says.
+    pub streams: Vec<StreamVersion>,
+    /// Blocks by tag.
+    pub tags: BTreeMap<TagId, TagBlocks>,
+}
+
+impl Version {
+    /// A store in which nothing has been written.
+    pub fn new(geometry: Geometry) -> Version {
+        let streams = vec![StreamVersion::default(); geometry.wal_streams as usize];
+        Version { geometry, streams, ..Version::default() }
+    }
+
+    /// Applies one edit. What it says of streams that the geometry does not have is dropped: decoding has refused it.
+    pub fn apply(&mut self, edit: &Edit) {
+        if let Some(geometry) = edit.geometry {
+            self.geometry = geometry;
+            self.streams.resize(geometry.wal_streams as usize, StreamVersion::default());
+        }
+        self.epoch = edit.epoch.unwrap_or(self.epoch).max(self.epoch);
+        for block in &edit.blocks {
+            let tag = self.tags.entry(block.tag).or_default();
+            tag.blocks.push(*block);
+            tag.flushed_lsn = tag.flushed_lsn.max(block.end_lsn);
+            let stream = block.tag.stream(self.streams.len());
+            if let Some(stream) = self.streams.get_mut(stream) {
+                stream.durable_lsn = stream.durable_lsn.max(block.end_lsn);
+            }
+        }
+        for edit in &edit.streams {
+            if let Some(stream) = self.streams.get_mut(edit.stream as usize) {
+                stream.apply(edit);
+            }
+        }
+    }
 
     /// The edit that makes this version out of nothing.
     pub fn to_edit(&self) -> Edit {
+        let stream = |(stream, version): (usize, &StreamVersion)| StreamEdit {
+            stream: stream as u32,
+            segments: Some(version.segments),
+            spans: version.spans.clone(),
+            watermarks: Some((version.checkpoint_lsn, version.durable_lsn)),
+        };
         Edit {
             geometry: Some(self.geometry),
             epoch: Some(self.epoch),
-            segments: Some(self.segments),
-            spans: self.spans.clone(),
-            watermarks: Some((self.checkpoint_lsn, self.durable_lsn)),
+            streams: self.streams.iter().enumerate().map(stream).collect(),
             blocks: self.blocks().copied().collect(),
         }
+    }
+
+    /// The stream that a tag belongs to.
+    pub fn stream_of(&self, tag: TagId) -> usize {
+        tag.stream(self.streams.len())
     }
 
     /// All blocks, by tag, oldest first.
@@ -109,11 +171,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_behind_the_checkpoint_are_dropped() {
-        let mut version = Version::default();
+    fn spans_behind_the_checkpoint_are_dropped_in_their_own_stream() {
+        let mut version = Version::new(Geometry { wal_streams: 2, ..Geometry::default() });
         let span = |epoch, lsn| Span { epoch, first_lsn: Lsn(lsn) };
-        version.apply(&Edit { spans: vec![span(1, 0), span(2, 50), span(4, 90)], ..Edit::default() });
-        version.apply(&Edit { watermarks: Some((Lsn(50), Lsn(95))), ..Edit::default() });
-        assert_eq!(version.spans, [span(2, 50), span(4, 90)]);
+        let spans = vec![span(1, 0), span(2, 50), span(4, 90)];
+        for stream in [0, 1] {
+            let edit = StreamEdit { stream, spans: spans.clone(), ..StreamEdit::default() };
+            version.apply(&Edit { streams: vec![edit], ..Edit::default() });
+        }
+        let edit = StreamEdit { stream: 1, watermarks: Some((Lsn(50), Lsn(95))), ..StreamEdit::default() };
+        version.apply(&Edit { streams: vec![edit], ..Edit::default() });
+        assert_eq!(version.streams[0].spans, spans);
+        assert_eq!(version.streams[1].spans, [span(2, 50), span(4, 90)]);
     }
 }

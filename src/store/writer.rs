@@ -1,4 +1,5 @@
-//! The files that a flush writes. Owned by whoever has the turn to flush, so there is no lock in here.
+//! The files that a flush writes. A chunk writer is owned by whoever has its stream's turn to flush, the manifest's by the
+//! leader of a group of edits, so there is no lock in here.
 
 use super::version::{Edit, Version};
 use super::{chunk, manifest};
@@ -8,7 +9,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::plant::{self, Bug};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Where one block goes.
 #[derive(Clone)]
@@ -26,18 +27,42 @@ struct Active {
     end: u64,
 }
 
-/// The chunk that is being filled, and the making of new ones.
+/// Gives new chunks their numbers, each once.
+pub(crate) struct ChunkNumbers(AtomicU64);
+
+impl ChunkNumbers {
+    /// Goes on behind the chunks that a version names.
+    pub(crate) fn new(version: &Version) -> ChunkNumbers {
+        let last = version.blocks().map(|block| block.chunk).max();
+        ChunkNumbers(AtomicU64::new(last.map_or(0, |last| last + 1)))
+    }
+
+    fn take(&self) -> u64 {
+        if plant::on(Bug::C1) {
+            let number = self.0.load(Ordering::Relaxed);
+            self.0.store(number + 1, Ordering::Relaxed);
+            return number;
+        }
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The chunk that a stream is filling, and the making of new ones. A chunk holds blocks of one stream, so flushes of
+/// several streams share nothing but the numbers.
 ///
 /// A flush places its blocks, writes them, and syncs; only then does the end of the active chunk move. So a flush
 /// that failed before has taken no room, and one that was synced is never written over: an edit that names its blocks
 /// may be on the disk even though appending it was reported as failed.
+#[derive(Clone)]
 pub(crate) struct ChunkWriter {
     disk: Arc<dyn Disk>,
     health: Arc<Health>,
     sector_bytes: u64,
     chunk_bytes: u64,
     active: Option<Active>,
-    next_number: u64,
+    numbers: Arc<ChunkNumbers>,
+    /// Taken by a flush that failed: the next one makes the same files anew, so that failures leave no trail of them.
+    unused_numbers: Vec<u64>,
     /// Files of the present flush in the order of their numbers; the last one becomes the active chunk.
     pending: Vec<Active>,
     /// Some of them have a new name.
@@ -45,14 +70,17 @@ pub(crate) struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// Goes on in the last chunk of a version, behind its last block, if there is room.
+    /// Goes on in the last chunk of a version that holds blocks of this stream, behind its last block, if there is room.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         health: Arc<Health>,
         config: &Config,
         version: &Version,
+        stream: usize,
+        numbers: Arc<ChunkNumbers>,
     ) -> Result<ChunkWriter> {
-        let last = version.blocks().map(|block| (block.chunk, block.offset + u64::from(block.len))).max();
+        let own = version.blocks().filter(|block| version.stream_of(block.tag) == stream);
+        let last = own.map(|block| (block.chunk, block.offset + u64::from(block.len))).max();
         let mut active = None;
         if let Some((number, end)) = last.filter(|(_, end)| *end < config.chunk_bytes) {
             let name = chunk::name(number);
@@ -65,7 +93,8 @@ impl ChunkWriter {
             sector_bytes: config.sector_bytes,
             chunk_bytes: config.chunk_bytes,
             active,
-            next_number: last.map_or(0, |(number, _)| number + 1),
+            numbers,
+            unused_numbers: Vec::new(),
             pending: Vec::new(),
             names_pending: false,
         })
@@ -74,7 +103,7 @@ impl ChunkWriter {
     /// Finds room for blocks of these lengths, creating chunks as they fill up.
     pub(crate) fn place(&mut self, lens: impl Iterator<Item = u64>) -> Result<Vec<Placed>> {
         self.names_pending = false;
-        self.pending.clear();
+        self.take_back();
         if let Some(mut active) = self.active.clone() {
             // A synced sector is never written again.
             active.end = round_up(active.end, self.sector_bytes).unwrap_or(u64::MAX);
@@ -84,8 +113,7 @@ impl ChunkWriter {
         for len in lens {
             let room = self.pending.last().is_some_and(|last| last.end + len <= self.chunk_bytes);
             if !room {
-                let number = self.pending.last().map_or(self.next_number, |last| last.number + 1);
-                let new = self.create(number)?;
+                let new = self.create()?;
                 self.pending.push(new);
             }
             let last = self.pending.last_mut().expect("there is one with room now");
@@ -95,7 +123,24 @@ impl ChunkWriter {
         Ok(placed)
     }
 
-    fn create(&mut self, number: u64) -> Result<Active> {
+    /// What is still pending is left from a flush that failed.
+    fn take_back(&mut self) {
+        let active = self.active.as_ref().map(|active| active.number);
+        let failed = self.pending.drain(..).map(|failed| failed.number);
+        self.unused_numbers.extend(failed.filter(|number| Some(*number) != active));
+        self.unused_numbers.sort_unstable_by(|a, b| b.cmp(a));
+    }
+
+    fn create(&mut self) -> Result<Active> {
+        let number = self.unused_numbers.pop().unwrap_or_else(|| self.numbers.take());
+        let made = self.create_file(number);
+        if made.is_err() {
+            self.unused_numbers.push(number);
+        }
+        made
+    }
+
+    fn create_file(&mut self, number: u64) -> Result<Active> {
         let name = chunk::name(number);
         let file =
             self.disk.open(&name, OpenMode::Create).map_err(|error| Error::io("create", &name, error))?;
@@ -119,7 +164,6 @@ impl ChunkWriter {
             )?;
         }
         if let Some(last) = self.pending.pop() {
-            self.next_number = last.number + 1;
             self.active = Some(last);
         }
         self.pending.clear();
@@ -192,12 +236,14 @@ impl ManifestWriter {
         self.health.final_result("sync", manifest::NAME, self.file.sync())
     }
 
-    /// Replaces the file by a shorter one if it has grown too long. Without space for a second file the long one goes
-    /// on being used, and the next flush tries again.
+    /// Whether the file has grown too long.
+    pub(crate) fn is_long(&self) -> bool {
+        self.end >= self.replace_at
+    }
+
+    /// Replaces the file by a shorter one. Without space for a second file the long one goes on being used, and the next
+    /// flush tries again.
     pub(crate) fn shorten(&mut self, config: &Config, version: &Version) -> Result<()> {
-        if self.end < self.replace_at {
-            return Ok(());
-        }
         match ManifestWriter::replace(&self.disk, &self.health, config, version, self.next_number) {
             Ok(writer) => *self = writer,
             Err(error) if error.is_transient() => {}

@@ -100,6 +100,11 @@ impl Ring {
         self.in_use() > self.max
     }
 
+    /// No more segments may be taken for appends.
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_use() >= self.max
+    }
+
     pub(crate) fn busy(&self) -> usize {
         self.slots.iter().filter(|slot| matches!(slot, Slot::Busy { .. })).count()
     }

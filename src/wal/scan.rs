@@ -18,6 +18,7 @@ use super::frame::{self, FrameHeader, NoFrame};
 use crate::codec::round_up;
 use crate::lsn::{Generation, Lsn, Span};
 use crate::plant::{self, Bug};
+use crate::point::TagId;
 
 /// A frame's place in its segment.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +69,9 @@ impl SegmentScan {
     }
 }
 
-/// Reads the frames of a segment. `sector_bytes` is where padding ends.
-pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
+/// Reads the frames of a segment. `sector_bytes` is where padding ends, `belongs` says whether the frames of a tag may
+/// be in it: another one's is taken for the end, as a stale one is.
+pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool) -> SegmentScan {
     let mut scan = SegmentScan {
         generation: None,
         frames: Vec::new(),
@@ -82,6 +84,10 @@ pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
     loop {
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         match frame::decode(rest) {
+            Ok(frame) if !belongs(frame.header.tag) => {
+                scan.end = End::Stale;
+                break;
+            }
             Ok(frame) => {
                 scan.proven = scan.proven.max(frame.header.durable_lsn);
                 let first = scan.frames.is_empty();
@@ -112,6 +118,7 @@ pub fn segment(bytes: &[u8], sector_bytes: u64) -> SegmentScan {
         }
     }
     scan.strays = frames_behind(bytes, offset as usize);
+    scan.strays.retain(|header| belongs(header.tag));
     scan.proven = scan.strays.iter().map(|header| header.durable_lsn).fold(scan.proven, Lsn::max);
     scan
 }
@@ -199,7 +206,7 @@ pub fn chain(segments: &[SegmentScan], spans: &[Span], from: Lsn) -> Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::point::{Entry, TagId};
+    use crate::point::Entry;
 
     const SECTOR: u64 = 512;
 
@@ -227,7 +234,7 @@ mod tests {
         put(&mut bytes, (1, 0), 5, 5, 5);
         let frames_end = bytes.len() as u64;
         bytes.resize(4096, 0);
-        let scan = segment(&bytes, SECTOR);
+        let scan = segment(&bytes, SECTOR, |_| true);
         assert_eq!((scan.frames.len(), scan.end_offset, scan.end), (2, frames_end, End::Blank));
         assert_eq!((scan.end_lsn(), scan.proven), (Lsn(10), Lsn(5)));
     }
@@ -237,7 +244,7 @@ mod tests {
         let mut bytes = Vec::new();
         put(&mut bytes, (1, 4), 40, 5, 40);
         put(&mut bytes, (1, 0), 45, 5, 0);
-        let scan = segment(&bytes, SECTOR);
+        let scan = segment(&bytes, SECTOR, |_| true);
         assert_eq!((scan.frames.len(), scan.end), (1, End::Stale));
     }
 
@@ -249,7 +256,7 @@ mod tests {
         put(&mut bytes, (1, 0), 5, 5, 0);
         put(&mut bytes, (1, 0), 10, 5, 10);
         bytes[hole + 60] ^= 1;
-        let scan = segment(&bytes, SECTOR);
+        let scan = segment(&bytes, SECTOR, |_| true);
         assert_eq!((scan.end_lsn(), scan.end, scan.proven), (Lsn(5), End::Torn, Lsn(10)));
     }
 
@@ -261,12 +268,21 @@ mod tests {
         put(&mut bytes, (1, 0), 5, 5, 0);
         bytes[60] ^= 1;
         let spans = [Span { epoch: 1, first_lsn: Lsn(0) }];
-        let scan = segment(&bytes, SECTOR);
+        let scan = segment(&bytes, SECTOR, |_| true);
         assert_eq!(scan.generation, None);
         let missing = cut_off(&scan, &spans, Lsn(5), Lsn(5)).unwrap();
         assert_eq!(missing.first_lsn, Lsn(5));
         assert_eq!(cut_off(&scan, &spans, Lsn(0), Lsn(0)), None, "torn: the first frame was never synced");
         assert_eq!(cut_off(&scan, &[], Lsn(5), Lsn(5)), None, "an epoch that is no part of the log");
+    }
+
+    #[test]
+    fn frames_of_another_stream_s_tags_are_no_part_of_a_segment() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, (1, 0), 0, 5, 0);
+        put(&mut bytes, (1, 0), 5, 5, 5);
+        let scan = segment(&bytes, SECTOR, |tag| tag.get() != 1);
+        assert_eq!((scan.generation, scan.end, scan.strays.len(), scan.proven), (None, End::Stale, 0, Lsn(0)));
     }
 
     #[test]
@@ -278,7 +294,7 @@ mod tests {
         put(&mut new, (3, 0), 5, 7, 5);
         let mut never = Vec::new();
         put(&mut never, (2, 0), 5, 9, 5);
-        let segments = [&new, &never, &old].map(|bytes| segment(bytes, SECTOR));
+        let segments = [&new, &never, &old].map(|bytes| segment(bytes, SECTOR, |_| true));
         let spans = [Span { epoch: 1, first_lsn: Lsn(0) }, Span { epoch: 3, first_lsn: Lsn(5) }];
         let chain = chain(&segments, &spans, Lsn(2));
         let part = |segment, frames, end| Part { segment, frames, end_lsn: Lsn(end) };

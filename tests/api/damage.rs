@@ -230,7 +230,7 @@ fn a_hole_in_the_log_below_what_was_durable_is_corruption_and_not_a_tail() {
         .segments
         .iter()
         .flat_map(|segment| segment.frames.iter().map(move |frame| (segment.file.clone(), *frame)))
-        .filter(|(_, frame)| frame.header.first_lsn >= inspection.version.as_ref().unwrap().checkpoint_lsn)
+        .filter(|(_, frame)| frame.header.first_lsn >= inspection.version.as_ref().unwrap().streams[0].checkpoint_lsn)
         .collect();
     assert_eq!(
         frames.iter().map(|(_, frame)| frame.header.count).sum::<u32>(),
@@ -242,10 +242,10 @@ fn a_hole_in_the_log_below_what_was_durable_is_corruption_and_not_a_tail() {
     for (file, frame) in &frames {
         let first_lsn = frame.header.first_lsn;
         store.flip(file, frame.offset + 60);
-        if first_lsn < inspection.proven_lsn {
+        if first_lsn < inspection.proven_lsn() {
             let expected = format!(
                 "a frame at LSN {first_lsn}, since everything below LSN {} was durable",
-                inspection.proven_lsn
+                inspection.proven_lsn()
             );
             let before = store.files();
             let found = corruption(store.try_open());
@@ -279,7 +279,7 @@ fn no_damaged_frame_anywhere_in_the_log_takes_durable_points_with_it_in_silence(
                 Err(Error::Corrupt(_)) => refused += 1,
                 Err(other) => panic!("{other}"),
                 // No later frame proves the last sync: what it covered may be taken for torn, and nothing before it.
-                Ok(engine) if frame.header.first_lsn >= inspection.proven_lsn => {
+                Ok(engine) if frame.header.first_lsn >= inspection.proven_lsn() => {
                     for tag in 1..=3 {
                         let count = engine.query(tag, ..).unwrap().len();
                         assert!(count >= 337, "tag {tag}: {count} points");
@@ -334,7 +334,7 @@ fn a_torn_tail_is_cut_off_reported_and_written_over() {
 
     let engine = store.open();
     let report = engine.recovery_report();
-    assert_eq!(report.torn_tail, Some(("wal-000.log".into(), 224)), "behind the last frame that counts");
+    assert_eq!(report.torn_tails, [("wal-000.log".into(), 224)], "behind the last frame that counts");
     assert_eq!((report.frames_replayed, report.points_replayed), (1, 10));
     assert_holds(&engine, 1, &points(1, 10));
     assert_eq!(engine.tags().unwrap(), [1]);

@@ -73,7 +73,7 @@ fn a_crash_while_the_log_has_no_space_keeps_what_was_durable() {
     // Half of the staged bytes have been written: one whole frame of 10 points, and the beginning of another.
     let engine = store.reopen(engine);
     assert_holds(&engine, 1, &points(1, 35));
-    assert_eq!(engine.recovery_report().torn_tail, Some(("wal-000.log".into(), 1024 + 224)));
+    assert_eq!(engine.recovery_report().torn_tails, [("wal-000.log".into(), 1024 + 224)]);
 }
 
 #[test]

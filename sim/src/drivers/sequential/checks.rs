@@ -19,22 +19,25 @@ impl Run<'_> {
         }
         self.marks = marks;
         // Recovery may take one more than appends may.
-        if stats.segments > self.shape.config.segments_max as u64 + 1 {
-            let story = format!("{} segments, {} may be", stats.segments, self.shape.config.segments_max);
+        let (config, streams) = (&self.shape.config, self.shape.config.wal_streams as u64);
+        let segments_max = streams * (config.segments_max as u64 + 1);
+        if stats.segments > segments_max {
+            let story = format!("{} segments, {segments_max} may be", stats.segments);
             return Err(Violation::new(Verdict::Stuck, "segments_max", story));
         }
-        let sealed_max = self.shape.config.sealed_max as u64 + self.longest_write;
-        if stats.sealed_buffers > sealed_max && !self.troubled {
-            let story = format!("{} sealed buffers wait, {sealed_max} may", stats.sealed_buffers);
-            return Err(Violation::new(Verdict::Stuck, "sealed_max", story));
-        }
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
-        let tails = u64::from(self.shape.tags) * (self.shape.config.batch_points as u64 - 1);
-        // A call whose batches could not be appended has succeeded; the next one must append them or fail.
-        let most = tails + if self.troubled { self.longest_write } else { 0 };
+        let tails = u64::from(self.shape.tags) * (config.batch_points as u64 - 1);
+        // Before each call the backlogs of the streams that it writes to are below their limit.
+        let most = tails + streams * (config.backlog_points as u64 - 1 + self.longest_write);
         if waiting > most {
             let story = format!("{waiting} accepted points are in no frame, {most} may be");
             return Err(Violation::new(Verdict::Stuck, "batching", story));
+        }
+        // What waits may be sealed in one pass, before the next call looks at the limit.
+        let sealed_max = streams * config.sealed_max as u64 + most;
+        if stats.sealed_buffers > sealed_max && !self.troubled {
+            let story = format!("{} sealed buffers wait, {sealed_max} may", stats.sealed_buffers);
+            return Err(Violation::new(Verdict::Stuck, "sealed_max", story));
         }
         Ok(())
     }

@@ -97,10 +97,10 @@ impl Run<'_> {
         let Some(version) = &inspection.version else {
             return Err(Violation::new(Verdict::Lost, "I4", "an open store has no manifest"));
         };
-        if (inspection.proven_lsn, inspection.end_lsn) != (stats.durable_lsn, stats.durable_lsn) {
+        if (inspection.proven_lsn(), inspection.end_lsn()) != (stats.durable_lsn, stats.durable_lsn) {
             let story = format!(
                 "after recovery the log ends at {} and is proven up to {}, but {} is called durable",
-                inspection.end_lsn, inspection.proven_lsn, stats.durable_lsn
+                inspection.end_lsn(), inspection.proven_lsn(), stats.durable_lsn
             );
             return Err(Violation::new(Verdict::Lost, "I6", story));
         }

@@ -77,7 +77,7 @@ impl Run<'_> {
         if owed && seen.damage.is_empty() {
             return Err(Violation::new(Verdict::Lost, "I6", story("inspect finds everything sound")));
         }
-        let opened = Engine::open(Arc::new(image.clone()), self.config.clone());
+        let opened = Engine::open_with(Arc::new(image.clone()), self.config.clone(), Box::new(InOrder));
         self.counts.recoveries += 1;
         let judged = match opened {
             Err(Error::Corrupt(_)) => {

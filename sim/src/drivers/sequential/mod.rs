@@ -32,7 +32,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidewall::{Config, Durability, Engine, Error, Exec, Inspection, Point, Task, inspect, plant};
+use tidewall::{Config, Durability, Engine, Error, Exec, InOrder, Inspection, Point, Task, inspect, plant};
 
 /// Crashes in a recovery, in the recovery from that, and in that again.
 const DEPTH: u32 = 3;

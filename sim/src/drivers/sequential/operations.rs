@@ -191,7 +191,7 @@ impl Run<'_> {
                 if other.check().is_err() {
                     other = Config { chunk_bytes: self.config.chunk_bytes * 2, ..self.config.clone() };
                 }
-                match Engine::open(Arc::new(self.disk.clone()), other) {
+                match Engine::open_with(Arc::new(self.disk.clone()), other, Box::new(InOrder)) {
                     Err(Error::Geometry { .. }) => {}
                     Err(_) if !self.disk.take_fired().is_empty() || self.disk.is_dead() => {}
                     other => {
@@ -225,7 +225,7 @@ impl Run<'_> {
             Err(Error::InvalidTag { .. }) => {}
             other => return wrong("a query of tag 0", format!("{other:?}")),
         }
-        let again = Engine::open(Arc::new(self.disk.clone()), self.config.clone());
+        let again = Engine::open_with(Arc::new(self.disk.clone()), self.config.clone(), Box::new(InOrder));
         match again {
             Err(Error::Locked) => Ok(()),
             Err(error) => self.excuse("a second open", &error),

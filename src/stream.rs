@@ -1,0 +1,249 @@
+//! One log stream and the tags that belong to it: from a tag buffer to a checkpoint, without a look at other streams.
+//!
+//! ```text
+//!  writers ──► buffers ──(logger)──► log ──► durable
+//!                 │                              flusher
+//!                 └──(seal)──► blocks ──► chunk ─────────► manifest (shared by all streams) ──► retire
+//! ```
+//!
+//! Writers only push into memory, and ring a bell when enough has come together. Two background threads do the rest: the
+//! stream's *logger* appends and writes out, the engine's *flusher* turns sealed buffers into blocks. Either's work can
+//! also be done by whoever needs it sooner - a `sync`, a writer that finds the backlog too long - because all of it is
+//! guarded by locks and turns, not by being done on a certain thread.
+
+use crate::background::Woken;
+use crate::buffer::{Buffers, Drained, Scope, Sealed, Tails};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::exec::Exec;
+use crate::flush::{plan, write_blocks};
+use crate::health::Health;
+use crate::lsn::Lsn;
+use crate::plant::{self, Bug};
+use crate::point::{Point, TagId};
+use crate::stats::Counters;
+use crate::store::version::{Edit, StreamEdit};
+use crate::store::{ChunkWriter, Committer, Store};
+use crate::sync::{Arc, AtomicBool, Bell, Mutex, Ordering, Rank, Stopwatch};
+use crate::wal::{Log, LogStats, Room, Watermarks};
+
+/// What the streams of an engine share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) exec: Arc<dyn Exec>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) manifest: Committer,
+    pub(crate) counters: Counters,
+    pub(crate) closed: AtomicBool,
+    /// Wakes the flusher.
+    pub(crate) flusher: Bell,
+}
+
+/// One stream of an open engine.
+pub(crate) struct Stream {
+    number: u32,
+    shared: Arc<Shared>,
+    buffers: Buffers,
+    log: Log,
+    /// The turn to flush, and the chunk that only a flush writes to.
+    chunks: Mutex<ChunkWriter>,
+    /// Wakes the logger.
+    logger: Bell,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        number: usize,
+        shared: Arc<Shared>,
+        buffers: Buffers,
+        log: Log,
+        chunks: ChunkWriter,
+    ) -> Stream {
+        let chunks = Mutex::new(Rank::Flush, chunks);
+        Stream { number: number as u32, shared, buffers, log, chunks, logger: Bell::new() }
+    }
+
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    pub(crate) fn logger(&self) -> &Bell {
+        &self.logger
+    }
+
+    /// Accepts points of one tag: memory only, and at most a bell.
+    pub(crate) fn accept(&self, tag: TagId, points: &[Point]) -> Result<()> {
+        if plant::on(Bug::C6) && !self.buffers.lock(tag).has(tag) {
+            self.buffers.lock(tag).make(tag);
+        }
+        let mut shard = self.buffers.lock(tag);
+        // Under the shard's lock: `close` raises the flag before it goes through the shards.
+        if self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
+            return Err(Error::Closed);
+        }
+        let backlog = self.buffers.accept(&mut shard, tag, points.iter().map(Point::entry));
+        drop(shard);
+        // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
+        // come to that much is appended at the next step.
+        if backlog.is_some_and(|points| points >= self.shared.config.wake_points()) {
+            self.logger.ring();
+        }
+        Ok(())
+    }
+
+    /// Whether writers have to wait: the log or the flusher has fallen too far behind.
+    pub(crate) fn is_behind(&self) -> bool {
+        let behind = self.buffers.backlog() >= self.shared.config.backlog_points as u64 && !plant::on(Bug::W24);
+        behind || self.too_much_sealed()
+    }
+
+    fn too_much_sealed(&self) -> bool {
+        self.buffers.sealed() >= self.shared.config.sealed_max as u64
+    }
+
+    /// Backpressure: a writer waits for, or does itself, what the background threads have not managed.
+    pub(crate) fn catch_up(&self) -> Result<()> {
+        let waiting = Stopwatch::start();
+        let mut outcome = Ok(());
+        if self.too_much_sealed() {
+            outcome = self.flush_sealed();
+        }
+        let outcome = outcome.and_then(|()| self.append_tails(Tails::Full));
+        self.shared.counters.waited(waiting.elapsed());
+        outcome
+    }
+
+    /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
+    pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
+        for shard in 0..self.buffers.shards() {
+            let append = &mut |tag, batch: &[_]| self.log.batch_append(tag, batch);
+            while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(shard, which, append)? {
+                if self.log.make_room(frame_bytes)? == Room::NoSegment {
+                    self.free_segment()?;
+                }
+            }
+        }
+        if self.buffers.sealed() > 0 {
+            self.shared.flusher.ring();
+        }
+        Ok(())
+    }
+
+    fn free_segment(&self) -> Result<()> {
+        let mut chunks = self.chunks.lock();
+        // Another thread may have freed one while this one waited for its turn.
+        let Some(lsn) = self.log.wanted_checkpoint() else { return Ok(()) };
+        let waiting = Stopwatch::start();
+        let retired = if plant::on(Bug::W17) {
+            let mut copy = chunks.clone();
+            drop(chunks);
+            self.flush_in(&mut copy, Scope::Below(lsn))
+        } else {
+            self.flush_in(&mut chunks, Scope::Below(lsn))
+        };
+        self.shared.counters.waited(waiting.elapsed());
+        let freed = retired? > 0 || plant::on(Bug::W17);
+        assert!(freed, "flushing everything below LSN {lsn} frees the segment that ends there");
+        Ok(())
+    }
+
+    /// Makes everything accepted so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.append_tails(Tails::All)?;
+        self.log.commit(self.log.watermarks().appended)
+    }
+
+    /// Puts everything accepted so far into blocks.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.append_tails(Tails::All)?;
+        self.flush_in(&mut self.chunks.lock(), Scope::All).map(drop)
+    }
+
+    /// What the logger does when it wakes.
+    pub(crate) fn work_log(&self, woken: Woken) -> Result<()> {
+        match woken {
+            Woken::Rung => self.append_tails(Tails::Full),
+            Woken::Tick => self.step_log(),
+        }
+    }
+
+    /// The logger's part of a background step.
+    pub(crate) fn step_log(&self) -> Result<()> {
+        self.append_tails(Tails::Due)?;
+        self.log.write_staged()
+    }
+
+    /// The flusher's part: what is sealed, and what keeps the log from its next segment.
+    pub(crate) fn step_flush(&self) -> Result<()> {
+        if let Some(lsn) = self.log.checkpoint_ahead() {
+            self.flush_in(&mut self.chunks.lock(), Scope::Below(lsn))?;
+        }
+        self.flush_sealed()
+    }
+
+    fn flush_sealed(&self) -> Result<()> {
+        if self.buffers.sealed() == 0 {
+            return Ok(());
+        }
+        self.flush_in(&mut self.chunks.lock(), Scope::Sealed).map(drop)
+    }
+
+    /// One flush: the blocks of sealed buffers, named by one edit. Returns how many segments became free.
+    fn flush_in(&self, chunks: &mut ChunkWriter, scope: Scope) -> Result<usize> {
+        let shared = &*self.shared;
+        let appended_lsn = self.log.watermarks().appended;
+        let sealed = self.buffers.seal(scope);
+        if plant::on(Bug::F2) {
+            self.buffers.release(&sealed);
+        }
+        // I3: a block holds only points below `durable_lsn`.
+        let durable_lsn = sealed.iter().map(|sealed| sealed.end_lsn).max().unwrap_or_default();
+        self.log.commit(durable_lsn)?;
+        let blocks = write_blocks(&*shared.exec, chunks, shared.config.block_points, &sealed)?;
+        let checkpoint_lsn = self.checkpoint(appended_lsn, &sealed);
+        let published_lsn = self.published_checkpoint();
+        if blocks.is_empty() && checkpoint_lsn <= published_lsn {
+            // Nothing to say; but a segment may have been filled since the last edit with points that it covers.
+            return Ok(self.log.retire(published_lsn));
+        }
+        let counted = (blocks.len() as u64, blocks.iter().map(|block| u64::from(block.len)).sum());
+        let watermarks = Some((checkpoint_lsn, self.log.watermarks().durable));
+        let stream = StreamEdit { stream: self.number, watermarks, ..StreamEdit::default() };
+        let edit = Edit { streams: vec![stream], blocks, ..Edit::default() };
+        // I4: the blocks are durable before the manifest names them, and the manifest before a segment is reused.
+        chunks.sync()?;
+        if plant::on(Bug::C3) {
+            self.buffers.release(&sealed);
+        }
+        shared.manifest.commit(edit, &shared.store, &shared.config)?;
+        let retired = self.log.retire(checkpoint_lsn);
+        // The edit is published, so a query finds the points there before they are gone from memory.
+        self.buffers.release(&sealed);
+        shared.counters.flushed(counted);
+        Ok(retired)
+    }
+
+    /// The log's end from *before* the buffers were looked at: what was appended since is in none that the flush took.
+    fn checkpoint(&self, appended_lsn: Lsn, sealed: &[Arc<Sealed>]) -> Lsn {
+        let first_unflushed = self.buffers.first_unflushed(sealed);
+        let appended_lsn = if plant::on(Bug::W16) { self.log.watermarks().appended } else { appended_lsn };
+        plan::checkpoint(appended_lsn, first_unflushed)
+    }
+
+    fn published_checkpoint(&self) -> Lsn {
+        self.shared.store.version(|version| version.streams[self.number as usize].checkpoint_lsn)
+    }
+
+    /// Points in memory.
+    pub(crate) fn buffered_points(&self) -> u64 {
+        if plant::on(Bug::C9) {
+            return self.log.with_lock(|| self.buffers.points());
+        }
+        self.buffers.points()
+    }
+
+    pub(crate) fn log_stats(&self) -> (LogStats, Watermarks) {
+        self.log.stats()
+    }
+}

@@ -1,0 +1,232 @@
+//! The turn to do I/O on a log: one thread at a time writes, syncs and rotates, and never with the log's lock held.
+//!
+//! ```text
+//!            lock           no lock                     lock
+//!   turn() ───────► Turn ──────────────► write / sync ───────► watermark, ring ──► dropped: the next waiter's turn
+//!                     │ takes the staging buffer
+//!   appends ──────────┴──► go on into the other buffer
+//! ```
+//!
+//! The turn is a value: `Io` holds what I/O is done with, and whoever has taken it out of the state is the only one who
+//! has it. So two syncs of one file never overlap, which matters when one fails: the kernel reports a lost page to one of
+//! them only, and the other would believe that it is on the disk.
+
+use super::ring::Next;
+use super::{Log, State, create_segment};
+use crate::codec::round_up;
+use crate::disk::DiskFile;
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+use crate::plant::{self, Bug};
+use crate::sync::Arc;
+
+/// What I/O is done with.
+#[derive(Clone, Default)]
+pub(super) struct Io {
+    /// Open segment files by slot.
+    pub(super) files: Vec<Arc<dyn DiskFile>>,
+    /// Empty: the buffer that is exchanged for the staged one.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What became of the wish for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Room {
+    /// An append will find some, unless others are faster.
+    Made,
+    /// Every segment is busy; a flush has to free one.
+    NoSegment,
+}
+
+/// The turn, until it is dropped.
+pub(super) struct Turn<'a> {
+    log: &'a Log,
+    io: Io,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.log.lock().io = Some(std::mem::take(&mut self.io));
+        if !plant::on(Bug::C11) {
+            self.log.turn_free.notify_all();
+        }
+    }
+}
+
+impl Log {
+    /// Waits for the turn. `None` as soon as `done` says that there is nothing left to do.
+    pub(super) fn turn(&self, done: impl Fn(&State) -> bool) -> Result<Option<Turn<'_>>> {
+        let mut state = self.lock();
+        loop {
+            self.health.check()?;
+            if done(&state) {
+                return Ok(None);
+            }
+            let io = if plant::on(Bug::C8) { state.io.clone() } else { state.io.take() };
+            if let Some(io) = io {
+                return Ok(Some(Turn { log: self, io }));
+            }
+            state.stats.turn_waits += 1;
+            self.turn_free.wait(&mut state);
+        }
+    }
+
+    /// Does the I/O that an append of a frame of this size waits for.
+    ///
+    /// # Errors
+    /// `Io` when staged frames could not be written or a segment not be made; nothing is lost, and the call can be
+    /// repeated. `ReadOnly` after a failed sync.
+    pub(crate) fn make_room(&self, frame_bytes: u64) -> Result<Room> {
+        self.make_room_in(frame_bytes, false)
+    }
+
+    /// As [`make_room`](Log::make_room), while recovery writes the unproven tail anew: may take the spare segment.
+    pub(crate) fn make_room_for_tail(&self, frame_bytes: u64) -> Result<Room> {
+        self.make_room_in(frame_bytes, true)
+    }
+
+    fn make_room_in(&self, frame_bytes: u64, spare: bool) -> Result<Room> {
+        let Some(mut turn) = self.turn(|state| self.has_room(state, frame_bytes))? else {
+            return Ok(Room::Made);
+        };
+        if self.segment_has_room(&self.lock(), frame_bytes) {
+            turn.write_out(false)?;
+            return Ok(Room::Made);
+        }
+        turn.leave_active()?;
+        turn.begin_next(spare)
+    }
+
+    /// Writes what is staged, without a sync: it survives the death of the process, not that of the machine.
+    pub(crate) fn write_staged(&self) -> Result<()> {
+        match self.turn(|state| state.staging.is_empty())? {
+            Some(mut turn) => turn.write_out(false).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Recovery has written the tail. If that took the spare segment no point may be added to it: the next recovery
+    /// would have no place for a tail there. The next append waits for a flush.
+    pub(crate) fn leave_spare(&self) -> Result<()> {
+        match self.turn(|state| !state.ring.is_over_full())? {
+            Some(mut turn) => turn.leave_active(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Writes what is staged, up to the end of the sector if `pad`. Returns how far the log has now been written. After an
+    /// error the frames are staged as before.
+    fn write_out(&mut self, pad: bool) -> Result<Lsn> {
+        let mut state = self.log.lock();
+        let covered = state.marks.appended;
+        let Some(slot) = state.active else { return Ok(covered) };
+        if pad {
+            state.pad(self.log.sector_bytes);
+        }
+        if state.staging.is_empty() {
+            return Ok(covered);
+        }
+        let offset = state.staging_offset;
+        std::mem::swap(&mut state.staging, &mut self.io.bytes);
+        state.staging_offset += self.io.bytes.len() as u64;
+        drop(state);
+        let written = self.io.files[slot].write_at(offset, &self.io.bytes);
+        let mut state = self.log.lock();
+        if let Err(error) = written {
+            // Back to the front: what was staged meanwhile follows it.
+            self.io.bytes.append(&mut state.staging);
+            std::mem::swap(&mut state.staging, &mut self.io.bytes);
+            state.staging_offset = offset;
+            return Err(Error::io("write", &self.log.name(slot), error));
+        }
+        state.stats.writes += 1;
+        state.stats.written_bytes += self.io.bytes.len() as u64;
+        self.io.bytes.clear();
+        Ok(covered)
+    }
+
+    /// Writes and syncs everything appended so far.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        let covered = self.write_out(true)?;
+        self.sync(covered)
+    }
+
+    fn sync(&mut self, covered: Lsn) -> Result<()> {
+        let mut state = self.log.lock();
+        let Some(slot) = state.active.filter(|_| state.marks.durable < covered) else { return Ok(()) };
+        state.stats.syncs += 1;
+        drop(state);
+        let result = if plant::on(Bug::F1) { Ok(()) } else { self.io.files[slot].sync() };
+        // I1: the watermark passes a frame only after a sync that covers it has returned success.
+        self.log.health.final_result("sync", &self.log.name(slot), result)?;
+        let mut state = self.log.lock();
+        state.marks.durable = state.marks.durable.max(covered);
+        Ok(())
+    }
+
+    /// First half of a rotation: the active segment is full. Leaves no active segment, or on an error everything as it
+    /// was.
+    fn leave_active(&mut self) -> Result<()> {
+        let mut state = self.log.lock();
+        let Some(slot) = state.active else { return Ok(()) };
+        state.leaving = true;
+        drop(state);
+        // The old segment is durable before the next one has its first frame: that frame's watermark then proves that
+        // nothing before it can be a torn tail (I6).
+        let left = self.write_out(false).and_then(|covered| self.sync(covered));
+        let mut state = self.log.lock();
+        state.leaving = false;
+        left?;
+        let end_lsn = state.marks.appended;
+        state.ring.close(slot, end_lsn);
+        state.active = None;
+        state.stats.rotations += 1;
+        Ok(())
+    }
+
+    /// Second half of a rotation: the next segment becomes active.
+    fn begin_next(&mut self, spare: bool) -> Result<Room> {
+        let log = self.log;
+        let (next, busy) = {
+            let state = log.lock();
+            (state.ring.next(spare), state.ring.busy())
+        };
+        let slot = match next {
+            Next::Reuse(slot) => slot,
+            Next::Full => return Ok(Room::NoSegment),
+            Next::Grow(slot) => {
+                let name = log.name(slot);
+                let file = match create_segment(&*log.disk, &name, log.segment_bytes) {
+                    Ok(file) => file,
+                    // No space for one more: the ring stays as it is, and a flush can free a segment of it.
+                    Err(_) if !spare && busy > 0 => return Ok(Room::NoSegment),
+                    Err(error) => return Err(error),
+                };
+                log.health.final_result("sync", &name, file.sync())?;
+                // Without the name a crash would take the whole segment, however well synced.
+                log.health.final_result("sync of the directory after creating", &name, log.disk.sync_dir())?;
+                self.io.files.push(file);
+                slot
+            }
+        };
+        let mut state = log.lock();
+        state.stats.grown_segments += u64::from(matches!(next, Next::Grow(_)));
+        state.ring.begin(slot);
+        state.active = Some(slot);
+        state.staging_offset = 0;
+        state.generation.seq += 1;
+        Ok(Room::Made)
+    }
+}
+
+impl State {
+    /// Fills the sector with zeros, so that no later frame is written into a sector that a sync covers.
+    fn pad(&mut self, sector_bytes: u64) {
+        let end = round_up(self.offset(), sector_bytes).expect("a segment's length is far from u64::MAX");
+        let padding = end - self.offset();
+        self.staging.resize(self.staging.len() + padding as usize, 0);
+    }
+}
