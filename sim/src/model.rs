@@ -139,11 +139,21 @@ impl Model {
 
     /// Everything accepted so far must survive from now on.
     pub fn ack(&mut self) {
-        for tag in self.unacked.drain(..) {
-            let model = &mut self.tags[tag as usize - 1];
+        self.ack_where(|_| true);
+    }
+
+    /// Everything accepted so far of the tags that `acked` names must survive from now on.
+    pub fn ack_where(&mut self, acked: impl Fn(u32) -> bool) {
+        let tags = &mut self.tags;
+        self.unacked.retain(|tag| {
+            if !acked(*tag) {
+                return true;
+            }
+            let model = &mut tags[*tag as usize - 1];
             model.listed = false;
             model.maybe.drain(..).for_each(|(ts_us, cell)| model.acked.insert(ts_us, cell));
-        }
+            false
+        });
     }
 
     /// Number of points that must survive.

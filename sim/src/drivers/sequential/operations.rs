@@ -27,7 +27,8 @@ impl Run<'_> {
             self.accepted += points.len() as u64;
         }
         if self.shape.config.durability == Durability::Immediate && result.is_ok() {
-            self.acknowledge("write", result)?;
+            // Only what it wrote, and what came before of the same tags (I2).
+            self.acknowledge_where("write", result, |tag| points.iter().any(|point| point.tag == tag))?;
         }
         self.note_trouble();
         // Now and then: reading the counters takes longer than a write.
@@ -60,6 +61,16 @@ impl Run<'_> {
         call: &'static str,
         result: tidewall::Result<()>,
     ) -> Result<bool, Violation> {
+        self.acknowledge_where(call, result, |_| true)
+    }
+
+    /// A call that makes the points of some tags durable has returned.
+    fn acknowledge_where(
+        &mut self,
+        call: &'static str,
+        result: tidewall::Result<()>,
+        acked: impl Fn(u32) -> bool,
+    ) -> Result<bool, Violation> {
         let fired = self.disk.take_fired();
         let final_fault = fired.iter().copied().find(|fault| is_final(*fault));
         self.troubled |= !fired.is_empty();
@@ -78,7 +89,7 @@ impl Run<'_> {
                 }
                 // What was snapped during the call is judged by what was promised before it returned.
                 self.judge_snapshots()?;
-                self.model.ack();
+                self.model.ack_where(acked);
                 Ok(true)
             }
             Err(error) => {
