@@ -78,7 +78,12 @@ impl Background {
         threads.push(thread::spawn("tidewall-flush".into(), move || {
             thread.run(&flushing.flusher, &flushing.health, |_| step_flush(&flushing, &all));
         }));
-        Background { streams: streams.to_vec(), shared: shared.clone(), ending, threads: Mutex::new(Rank::Leaf, threads) }
+        Background {
+            streams: streams.to_vec(),
+            shared: shared.clone(),
+            ending,
+            threads: Mutex::new(Rank::Leaf, threads),
+        }
     }
 
     /// Ends the threads, and waits for what they are doing.

@@ -88,9 +88,10 @@ impl Engine {
         };
         let streams: Vec<_> = recovered.streams.into_iter().enumerate().map(stream).collect();
         let unreported = Arc::new(Unreported::new());
-        let background = shared.config.flush_delay_ms.map(|ms| {
-            Arc::new(Background::start(Duration::from_millis(ms), &streams, &shared, &unreported))
-        });
+        let background = shared
+            .config
+            .flush_delay_ms
+            .map(|ms| Arc::new(Background::start(Duration::from_millis(ms), &streams, &shared, &unreported)));
         let lock = Mutex::new(Rank::Leaf, Some(lock));
         let core = Arc::new(Core { shared, streams, unreported, lock, report: recovered.report });
         Ok(Engine { background, core })
@@ -177,8 +178,7 @@ impl Engine {
     pub fn tags(&self) -> Result<Vec<u32>> {
         self.core.check()?;
         // Memory first, as in a query.
-        let mut tags: Vec<_> =
-            self.core.streams.iter().flat_map(|stream| stream.buffers().tags()).collect();
+        let mut tags: Vec<_> = self.core.streams.iter().flat_map(|stream| stream.buffers().tags()).collect();
         self.core.shared.store.version(|version| tags.extend(version.tags.keys()));
         tags.sort_unstable();
         tags.dedup();

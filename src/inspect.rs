@@ -138,7 +138,8 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
     let (sector_bytes, streams) = (known.geometry.sector_bytes.max(512), known.streams.len());
     let segments = places.into_iter().filter(|(stream, _)| *stream < streams);
     let segments = segments.map(|place| survey::read_segment(disk, place, sector_bytes, streams));
-    let logs = survey::order_logs(segments.collect::<Result<_>>()?, &known, |stream, _| stream.checkpoint_lsn);
+    let logs =
+        survey::order_logs(segments.collect::<Result<_>>()?, &known, |stream, _| stream.checkpoint_lsn);
     if version.is_some() {
         damage.extend(logs.iter().zip(&known.streams).filter_map(|(log, stream)| log.corruption(stream)));
     }
@@ -293,9 +294,17 @@ impl fmt::Display for Inspection {
         for (number, stream) in self.streams.iter().enumerate() {
             write!(f, "stream {number:<9} ")?;
             if let Some(version) = self.version.as_ref().and_then(|version| version.streams.get(number)) {
-                write!(f, "checkpoint LSN {}, durable LSN {} by the manifest; ", version.checkpoint_lsn, version.durable_lsn)?;
+                write!(
+                    f,
+                    "checkpoint LSN {}, durable LSN {} by the manifest; ",
+                    version.checkpoint_lsn, version.durable_lsn
+                )?;
             }
-            writeln!(f, "the log ends at LSN {}, proven durable up to {}", stream.end_lsn, stream.proven_lsn)?;
+            writeln!(
+                f,
+                "the log ends at LSN {}, proven durable up to {}",
+                stream.end_lsn, stream.proven_lsn
+            )?;
         }
         match self.damage.len() {
             0 => writeln!(f, "sound: every checksum and every reference holds"),

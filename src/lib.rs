@@ -121,3 +121,7 @@ pub use point::{Entry, Point, QUALITY_GOOD, TagId};
 pub use recovery::RecoveryReport;
 pub use stats::Stats;
 pub use sync::{LockCount, lock_counts};
+
+#[cfg(loom)]
+#[path = "../tests/loom/models/mod.rs"]
+pub mod models;

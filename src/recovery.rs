@@ -140,9 +140,11 @@ pub(crate) fn recover(
     }
     let epoch = version.epoch + 1;
     let counted = files.iter().map(|files| Some(files.len() as u32));
-    let counted = (0..).zip(counted).map(|(stream, segments)| StreamEdit { stream, segments, ..StreamEdit::default() });
+    let counted =
+        (0..).zip(counted).map(|(stream, segments)| StreamEdit { stream, segments, ..StreamEdit::default() });
     version.apply(&Edit { epoch: Some(epoch), streams: counted.collect(), ..Edit::default() });
-    let tails: Vec<_> = logs.iter().zip(&version.streams).map(|(log, stream)| Tail::of(log, stream)).collect();
+    let tails: Vec<_> =
+        logs.iter().zip(&version.streams).map(|(log, stream)| Tail::of(log, stream)).collect();
     let has_tail = tails.iter().any(Tail::is_there) && !plant::on(Bug::S1);
     let switch = (0..).zip(&tails).zip(&version.streams).map(|((stream, tail), version)| StreamEdit {
         stream,
@@ -241,12 +243,7 @@ fn check_geometry(stored: &Geometry, config: &Config) -> Result<()> {
 }
 
 /// Without a manifest there must be no data either: creation writes it before anything else holds any.
-fn refuse_headless(
-    disk: &Arc<dyn Disk>,
-    names: &[String],
-    config: &Config,
-    exec: &dyn Exec,
-) -> Result<()> {
+fn refuse_headless(disk: &Arc<dyn Disk>, names: &[String], config: &Config, exec: &dyn Exec) -> Result<()> {
     let headless =
         |found: &str| Error::corrupt(manifest::NAME, 0, format!("a manifest, since {found} is there"));
     if let Some(chunk) = names.iter().find(|name| chunk::number(name).is_some()) {

@@ -94,7 +94,8 @@ impl Stream {
 
     /// Whether writers have to wait: the log or the flusher has fallen too far behind.
     pub(crate) fn is_behind(&self) -> bool {
-        let behind = self.buffers.backlog() >= self.shared.config.backlog_points as u64 && !plant::on(Bug::W24);
+        let behind =
+            self.buffers.backlog() >= self.shared.config.backlog_points as u64 && !plant::on(Bug::W24);
         behind || self.too_much_sealed()
     }
 
@@ -105,11 +106,11 @@ impl Stream {
     /// Backpressure: a writer waits for, or does itself, what the background threads have not managed.
     pub(crate) fn catch_up(&self) -> Result<()> {
         let waiting = Stopwatch::start();
-        let mut outcome = Ok(());
-        if self.too_much_sealed() {
+        let mut outcome = self.append_tails(Tails::Full);
+        // After it: appending seals.
+        if outcome.is_ok() && self.too_much_sealed() {
             outcome = self.flush_sealed();
         }
-        let outcome = outcome.and_then(|()| self.append_tails(Tails::Full));
         self.shared.counters.waited(waiting.elapsed());
         outcome
     }

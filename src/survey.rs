@@ -65,8 +65,7 @@ pub(crate) fn order_logs(
         let own = segments.extract_if(.., |segment| segment.stream == stream).collect::<Vec<_>>();
         let scans: Vec<_> = own.iter().map(|segment| segment.scan.clone()).collect();
         let chain = scan::chain(&scans, &version.spans, from(version, &own));
-        let proven =
-            scans.iter().map(|scan| scan.proven).max().unwrap_or_default().max(version.durable_lsn);
+        let proven = scans.iter().map(|scan| scan.proven).max().unwrap_or_default().max(version.durable_lsn);
         Log { stream, segments: own, chain, proven }
     };
     version.streams.iter().enumerate().map(&mut log).collect()

@@ -102,11 +102,7 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn new() -> Bell {
-        Bell {
-            rung: AtomicBool::new(false),
-            sleeping: Mutex::new(Rank::Leaf, ()),
-            wake: Condvar::new(),
-        }
+        Bell { rung: AtomicBool::new(false), sleeping: Mutex::new(Rank::Leaf, ()), wake: Condvar::new() }
     }
 
     /// One atomic swap if it has been rung already and nobody has answered yet.

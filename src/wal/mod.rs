@@ -256,7 +256,9 @@ mod tests {
         for place in [(0, 0), (0, 7), (1, 0), (15, 998)] {
             assert_eq!(segment_place(&segment_name(place.0, place.1)), Some(place));
         }
-        for name in ["wal-1.log", "wal-00-001.log", "wal-0001.log", "wal-1-001.log", "wal-x.log", "wal--1.log"] {
+        for name in
+            ["wal-1.log", "wal-00-001.log", "wal-0001.log", "wal-1-001.log", "wal-x.log", "wal--1.log"]
+        {
             assert_eq!(segment_place(name), None, "{name}");
         }
     }

@@ -282,7 +282,10 @@ mod tests {
         put(&mut bytes, (1, 0), 0, 5, 0);
         put(&mut bytes, (1, 0), 5, 5, 5);
         let scan = segment(&bytes, SECTOR, |tag| tag.get() != 1);
-        assert_eq!((scan.generation, scan.end, scan.strays.len(), scan.proven), (None, End::Stale, 0, Lsn(0)));
+        assert_eq!(
+            (scan.generation, scan.end, scan.strays.len(), scan.proven),
+            (None, End::Stale, 0, Lsn(0))
+        );
     }
 
     #[test]

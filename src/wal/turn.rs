@@ -207,7 +207,11 @@ impl Turn<'_> {
                 };
                 log.health.final_result("sync", &name, file.sync())?;
                 // Without the name a crash would take the whole segment, however well synced.
-                log.health.final_result("sync of the directory after creating", &name, log.disk.sync_dir())?;
+                log.health.final_result(
+                    "sync of the directory after creating",
+                    &name,
+                    log.disk.sync_dir(),
+                )?;
                 self.io.files.push(file);
                 slot
             }

@@ -230,7 +230,9 @@ fn a_hole_in_the_log_below_what_was_durable_is_corruption_and_not_a_tail() {
         .segments
         .iter()
         .flat_map(|segment| segment.frames.iter().map(move |frame| (segment.file.clone(), *frame)))
-        .filter(|(_, frame)| frame.header.first_lsn >= inspection.version.as_ref().unwrap().streams[0].checkpoint_lsn)
+        .filter(|(_, frame)| {
+            frame.header.first_lsn >= inspection.version.as_ref().unwrap().streams[0].checkpoint_lsn
+        })
         .collect();
     assert_eq!(
         frames.iter().map(|(_, frame)| frame.header.count).sum::<u32>(),

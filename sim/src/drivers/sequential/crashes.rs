@@ -100,7 +100,9 @@ impl Run<'_> {
         if (inspection.proven_lsn(), inspection.end_lsn()) != (stats.durable_lsn, stats.durable_lsn) {
             let story = format!(
                 "after recovery the log ends at {} and is proven up to {}, but {} is called durable",
-                inspection.end_lsn(), inspection.proven_lsn(), stats.durable_lsn
+                inspection.end_lsn(),
+                inspection.proven_lsn(),
+                stats.durable_lsn
             );
             return Err(Violation::new(Verdict::Lost, "I6", story));
         }
