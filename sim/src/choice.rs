@@ -27,9 +27,11 @@ pub enum Concern {
     Survival,
     /// The order of independent work.
     Order,
+    /// Which thread runs next.
+    Schedule,
 }
 
-const CONCERNS: [(Concern, &str); 7] = [
+const CONCERNS: [(Concern, &str); 8] = [
     (Concern::Shape, "shape"),
     (Concern::Ops, "ops"),
     (Concern::Data, "data"),
@@ -37,6 +39,7 @@ const CONCERNS: [(Concern, &str); 7] = [
     (Concern::Crash, "crash"),
     (Concern::Survival, "survival"),
     (Concern::Order, "order"),
+    (Concern::Schedule, "schedule"),
 ];
 
 /// The decisions of a run, by concern.

@@ -1,0 +1,121 @@
+//! The simulated disk under the engine that shuttle schedules: each I/O is a place where threads may switch.
+//!
+//! The engine of `tidewall-shuttle` is compiled from the same sources, but its traits are its own types; this is the
+//! adapter. The switch comes *before* the disk's own lock is taken, never inside.
+
+use super::World;
+use crate::disk::SimDisk;
+use shuttle::sync::atomic::{AtomicU32, Ordering};
+use std::io;
+use std::sync::Arc;
+use tidewall::disk::{Disk as _, DiskFile as _};
+use tidewall_shuttle::disk as seam;
+
+/// An I/O that failed on a disk whose power was on.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    /// When.
+    pub(super) stamp: u64,
+    /// The name of the background thread that made it; `None` for threads that callers wait for.
+    pub(super) background: Option<String>,
+    /// After it the engine must accept nothing more (I8).
+    pub(super) is_final: bool,
+}
+
+/// An I/O of a background thread.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) stamp: u64,
+    pub(super) thread: String,
+}
+
+#[derive(Clone)]
+pub(super) struct Disk {
+    inner: SimDisk,
+    world: Arc<World>,
+    /// Loading it is a scheduling point. A yield would be one, too, but tells the scheduler to run others first.
+    point: Arc<AtomicU32>,
+}
+
+impl Disk {
+    pub(super) fn new(inner: SimDisk, world: Arc<World>) -> Disk {
+        Disk { inner, world, point: Arc::new(AtomicU32::new(0)) }
+    }
+
+    fn io<R>(&self, is_final: bool, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        self.point.load(Ordering::Relaxed);
+        let current = shuttle::thread::current();
+        let background =
+            current.name().filter(|name| name.starts_with("tidewall-log") || *name == "tidewall-flush");
+        if let Some(name) = background {
+            let stamp = self.world.stamp();
+            self.world.lock().background_io.push(Seen { stamp, thread: name.to_string() });
+        }
+        let result = io();
+        if let Err(error) = &result
+            && !self.inner.is_dead()
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            let stamp = self.world.stamp();
+            let background = background.map(str::to_string);
+            self.world.lock().failed.push(Failed { stamp, background, is_final });
+        }
+        result
+    }
+}
+
+impl seam::Disk for Disk {
+    fn open(&self, name: &str, mode: seam::OpenMode) -> io::Result<Arc<dyn seam::DiskFile>> {
+        let mode = match mode {
+            seam::OpenMode::Read => tidewall::disk::OpenMode::Read,
+            seam::OpenMode::Write => tidewall::disk::OpenMode::Write,
+            seam::OpenMode::Create => tidewall::disk::OpenMode::Create,
+            seam::OpenMode::Lock => tidewall::disk::OpenMode::Lock,
+        };
+        let file = self.io(false, || self.inner.open(name, mode))?;
+        Ok(Arc::new(File { file, disk: self.clone() }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.io(false, || self.inner.list())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.io(true, || self.inner.rename(from, to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.io(false, || self.inner.remove(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.io(true, || self.inner.sync_dir())
+    }
+}
+
+struct File {
+    file: Arc<dyn tidewall::disk::DiskFile>,
+    disk: Disk,
+}
+
+impl seam::DiskFile for File {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.disk.io(false, || self.file.read_at(offset, buf))
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.disk.io(false, || self.file.write_at(offset, buf))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.io(true, || self.file.sync())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.disk.io(false, || self.file.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.io(false, || self.file.set_len(len))
+    }
+}

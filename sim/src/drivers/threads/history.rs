@@ -1,0 +1,258 @@
+//! What each thread was told, and when: the oracle of concurrent runs.
+//!
+//! Every call has a beginning and, if it returned while the power was on, an end, on one clock that counts events. Of two
+//! accepted points of a tag the one whose call ended before the other's began *precedes* it. A **view** - what a query
+//! answers, what a recovery finds - is judged by that order alone:
+//!
+//! * it shows nothing that was not written, and nothing that was refused;
+//! * it shows every point that it owes (those accepted before the query began, those acked before the crash), or another
+//!   one of the same key that does not precede it;
+//! * whatever precedes a point that it shows is shown as well: of a tag a prefix, for readers and for crashes alike (I2).
+//!
+//! Each key (tag, time) is a register, and all queries of a life must agree on one order of its writes:
+//! [`register`] checks it exactly (Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 1997).
+
+use crate::model::{Verdict, Violation};
+use std::collections::BTreeMap;
+
+/// Values by time.
+pub(super) type View = BTreeMap<i64, u64>;
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Not known: the power failed, or the error allows both.
+    InDoubt,
+    Accepted,
+    Refused,
+}
+
+/// One point of one write call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Write {
+    pub(super) tag: u32,
+    pub(super) ts_us: i64,
+    /// Of no other point.
+    pub(super) value: u64,
+    /// The call, and the point's place in it.
+    pub(super) call: u32,
+    pub(super) index: u32,
+    pub(super) begin: u64,
+    /// `u64::MAX` while it has not ended.
+    pub(super) end: u64,
+    pub(super) fate: Fate,
+    /// It must survive.
+    pub(super) acked: bool,
+}
+
+impl Write {
+    fn precedes(&self, other: &Write) -> bool {
+        (self.fate == Fate::Accepted && self.end < other.begin)
+            || (self.call == other.call && self.index < other.index)
+    }
+}
+
+/// One answer of a query.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) tag: u32,
+    pub(super) begin: u64,
+    pub(super) end: u64,
+    pub(super) view: View,
+}
+
+/// One tag in one life of the machine.
+pub(super) struct TagHistory<'a> {
+    pub(super) tag: u32,
+    /// What recovery had found.
+    pub(super) base: &'a View,
+    /// In the order of their beginnings.
+    pub(super) writes: Vec<&'a Write>,
+}
+
+impl TagHistory<'_> {
+    /// Judges a view that owes the writes for which `owed` is true.
+    pub(super) fn judge(
+        &self,
+        view: &View,
+        owed: impl Fn(&Write) -> bool,
+        what: &str,
+    ) -> Result<(), Violation> {
+        let by_value: BTreeMap<u64, &Write> = self.writes.iter().map(|write| (write.value, *write)).collect();
+        let tag = self.tag;
+        let fail = |verdict, promise, story: String| Err(Violation::new(verdict, promise, format!("tag {tag}, {what}: {story}")));
+        let mut shown: Vec<&Write> = Vec::new();
+        for (ts_us, value) in view {
+            match by_value.get(value) {
+                Some(write) if write.ts_us == *ts_us && write.fate != Fate::Refused => shown.push(write),
+                Some(write) if write.fate == Fate::Refused => {
+                    return fail(Verdict::Invented, "refusals", format!("point {value} at {ts_us} was refused"));
+                }
+                None if self.base.get(ts_us) == Some(value) => {}
+                _ => return fail(Verdict::Invented, "I5", format!("nobody wrote point {value} at {ts_us}")),
+            }
+        }
+        for (ts_us, value) in self.base {
+            if !view.contains_key(ts_us) {
+                return fail(Verdict::Lost, "I2", format!("point {value} at {ts_us}, there before, is gone"));
+            }
+        }
+        // Whatever ended before the latest beginning among the shown ones must be there, and in a call what comes first.
+        let latest = shown.iter().map(|write| write.begin).max().unwrap_or(0);
+        let mut last_in_call: BTreeMap<u32, u32> = BTreeMap::new();
+        for write in &shown {
+            let last = last_in_call.entry(write.call).or_default();
+            *last = write.index.max(*last);
+        }
+        for write in &self.writes {
+            let owes = owed(write);
+            let before = (write.fate == Fate::Accepted && write.end < latest)
+                || last_in_call.get(&write.call).is_some_and(|last| write.index < *last);
+            if write.fate == Fate::Refused || !(owes || before) {
+                continue;
+            }
+            let there = view.get(&write.ts_us).is_some_and(|value| match by_value.get(value) {
+                Some(other) => other.value == write.value || !other.precedes(write),
+                None => false,
+            });
+            if !there {
+                let found = view.get(&write.ts_us);
+                let why = if owes { "it was owed" } else { "a later point of the tag is there" };
+                let promise = if owes { "accepted points are visible, acked ones survive" } else { "I2" };
+                let story = format!("point {} at {} is not there (found {found:?}), though {why}", write.value, write.ts_us);
+                return fail(Verdict::Lost, promise, story);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one order of the writes of each key explains all the answers.
+    pub(super) fn registers(&self, reads: &[&Read]) -> Result<(), Violation> {
+        let mut keys: BTreeMap<i64, Vec<&Write>> = BTreeMap::new();
+        for write in self.writes.iter().filter(|write| write.fate != Fate::Refused) {
+            keys.entry(write.ts_us).or_default().push(write);
+        }
+        for (ts_us, writes) in keys {
+            if writes.len() + usize::from(self.base.contains_key(&ts_us)) < 2 && reads.len() < 2 {
+                continue;
+            }
+            let initial = self.base.get(&ts_us).copied();
+            let reads: Vec<_> =
+                reads.iter().map(|read| (read.begin, read.end, read.view.get(&ts_us).copied())).collect();
+            if let Err(why) = register(initial, &writes, &reads) {
+                let story = format!("tag {}: no order of the writes of time {ts_us} explains the answers: {why}", self.tag);
+                return Err(Violation::new(Verdict::Lost, "each key is a register", story));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether reads (begin, end, value) and writes of one register, each value written once, are linearizable.
+///
+/// A value's *zone* spans from the first end to the last beginning among its write and its reads. Where the end comes
+/// first (forward), the register held the value all that time; two such zones must not overlap, and a value whose zone is
+/// the other way round must find a moment outside of them.
+pub(super) fn register(
+    initial: Option<u64>,
+    writes: &[&Write],
+    reads: &[(u64, u64, Option<u64>)],
+) -> Result<(), String> {
+    let mut zones: BTreeMap<Option<u64>, (u64, u64, u64)> = BTreeMap::new();
+    // Written before everything.
+    zones.insert(initial, (0, 0, 0));
+    for write in writes {
+        let seen = reads.iter().any(|(_, _, value)| *value == Some(write.value));
+        if write.fate == Fate::Accepted || seen {
+            let end = if write.fate == Fate::Accepted { write.end } else { u64::MAX };
+            zones.insert(Some(write.value), (end, write.begin, write.begin));
+        }
+    }
+    for (begin, end, value) in reads {
+        let Some((first_end, last_begin, written)) = zones.get_mut(value) else {
+            return Err(format!("{value:?} was read and is no value of it"));
+        };
+        if *end < *written {
+            return Err(format!("{value:?} was read before it was written"));
+        }
+        *first_end = (*end).min(*first_end);
+        *last_begin = (*begin).max(*last_begin);
+    }
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    for (value, (first_end, last_begin, _)) in &zones {
+        if first_end < last_begin {
+            forward.push((*first_end, *last_begin, *value));
+        } else {
+            backward.push((*last_begin, *first_end, *value));
+        }
+    }
+    forward.sort_unstable();
+    for pair in forward.windows(2) {
+        if pair[1].0 < pair[0].1 {
+            return Err(format!("both {:?} and {:?} were held at {}", pair[0].2, pair[1].2, pair[1].0));
+        }
+    }
+    for (low, high, value) in backward {
+        if let Some(zone) = forward.iter().find(|zone| zone.0 < low && high < zone.1) {
+            return Err(format!("{value:?} has no moment between {low} and {high}: {:?} was held", zone.2));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(value: u64, begin: u64, end: u64) -> Write {
+        let (tag, ts_us, call, index) = (1, 0, value as u32, 0);
+        Write { tag, ts_us, value, call, index, begin, end, fate: Fate::Accepted, acked: false }
+    }
+
+    fn holds(writes: &[Write], reads: &[(u64, u64, Option<u64>)]) -> bool {
+        register(None, &writes.iter().collect::<Vec<_>>(), reads).is_ok()
+    }
+
+    #[test]
+    fn concurrent_writes_may_come_in_either_order_but_in_one_only() {
+        let writes = [write(1, 10, 20), write(2, 12, 18)];
+        assert!(holds(&writes, &[(30, 31, Some(1)), (32, 33, Some(1))]));
+        assert!(holds(&writes, &[(30, 31, Some(2)), (32, 33, Some(2))]));
+        assert!(!holds(&writes, &[(30, 31, Some(1)), (32, 33, Some(2))]));
+        assert!(holds(&writes, &[(13, 31, Some(1)), (32, 33, Some(2))]), "the first may be over before the second write");
+    }
+
+    #[test]
+    fn a_read_does_not_go_back_and_does_not_see_what_is_not_written_yet() {
+        let writes = [write(1, 10, 20), write(2, 30, 40)];
+        assert!(holds(&writes, &[(21, 22, Some(1)), (35, 36, Some(1)), (41, 42, Some(2))]));
+        assert!(!holds(&writes, &[(41, 42, Some(1))]), "overwritten");
+        assert!(!holds(&writes, &[(21, 22, None)]), "missed");
+        assert!(!holds(&writes, &[(5, 6, Some(1))]), "from the future");
+        assert!(!holds(&writes, &[(35, 36, Some(2)), (37, 38, Some(1))]), "back");
+        assert!(!holds(&writes, &[(35, 36, Some(7))]), "invented");
+    }
+
+    #[test]
+    fn a_view_is_a_prefix_and_shows_what_it_owes() {
+        let mut writes = [write(1, 10, 20), write(2, 30, 40), write(3, 50, u64::MAX)];
+        for (ts_us, write) in (0..).zip(&mut writes) {
+            write.ts_us = ts_us;
+        }
+        writes[2].fate = Fate::InDoubt;
+        let base = View::from([(-1, 100)]);
+        let history = TagHistory { tag: 1, base: &base, writes: writes.iter().collect() };
+        let judge = |shown: &[(i64, u64)], owed: u64| {
+            let view = shown.iter().copied().chain([(-1, 100)]).collect();
+            history.judge(&view, |write| write.value <= owed, "").map_err(|violation| violation.verdict)
+        };
+        assert_eq!(judge(&[(0, 1), (1, 2), (2, 3)], 2), Ok(()));
+        assert_eq!(judge(&[(0, 1)], 1), Ok(()));
+        assert_eq!(judge(&[], 0), Ok(()));
+        assert_eq!(judge(&[(1, 2)], 0), Err(Verdict::Lost), "a hole");
+        assert_eq!(judge(&[(0, 1)], 2), Err(Verdict::Lost), "owed");
+        assert_eq!(judge(&[(0, 9)], 0), Err(Verdict::Invented));
+        assert_eq!(judge(&[(1, 1)], 0), Err(Verdict::Invented), "at a wrong time");
+        assert_eq!(history.judge(&View::new(), |_| false, "").map_err(|v| v.verdict), Err(Verdict::Lost));
+    }
+}

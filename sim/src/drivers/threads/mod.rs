@@ -1,0 +1,345 @@
+//! The whole engine with all its threads, where every switch between them is a choice on the tape.
+//!
+//! The engine's own sources are compiled again (`tidewall-shuttle`) with locks, atomics and threads that shuttle switches
+//! between: each lock operation, each atomic and each I/O is a point at which another thread may go on. Two to four
+//! writers, a syncer, a reader, a keeper of time and now and then a closer work on one engine, with its loggers, flusher
+//! and pool, on the simulated disk. The tape decides the schedule *and* the crash: one seed, one story.
+//!
+//! A run has one to three lives of the machine. In each the engine is opened (with its threads, so recovery is scheduled
+//! too), used, and ends by a power cut at some I/O, a kill, or a close. What survives is then opened once more by the plain
+//! engine and judged by what each thread had been told ([`history`]).
+//!
+//! | file | subject |
+//! |---|---|
+//! | `script` | what each thread will do: drawn before they start |
+//! | `schedule` | who runs next: random, sticky and PCT, drawn from the tape |
+//! | `disk` | the simulated disk as the scheduled engine sees it |
+//! | `workers` | the calls, and what becomes of them |
+//! | `history` | the oracle of concurrent calls |
+//! | this one | lives, crashes, judging |
+
+mod disk;
+mod history;
+mod schedule;
+mod script;
+mod workers;
+
+use crate::choice::{Chooser, Concern};
+use crate::disk::{Armed, Effect, IoKind, SimDisk, When};
+use crate::fault::{Fault, FaultCounts};
+use crate::model::{Verdict, Violation};
+use crate::scenario::{Counts, Outcome, Setting};
+use crate::timeline::Timeline;
+use disk::{Disk, Failed, Seen};
+use history::{Fate, Read, TagHistory, View, Write};
+use parking_lot::{Mutex, MutexGuard};
+use schedule::TapeScheduler;
+use script::{End, Life, TAGS};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tidewall::plant::Bug;
+use tidewall::{Config, Durability, Engine, InOrder, inspect};
+use tidewall_shuttle as scheduled;
+
+/// A life that takes more scheduling steps than this does not end.
+const STEPS_MAX: usize = 200_000;
+
+/// Stack of each scheduled thread: recovery keeps no large values on it.
+const STACK_BYTES: usize = 256 << 10;
+
+type Step = Result<(), Violation>;
+
+/// What the threads of a run share, outside of what is scheduled. Its locks are never held at a scheduling point.
+struct World {
+    chooser: Mutex<Chooser>,
+    timeline: Timeline,
+    clock: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What the threads of one life were told.
+#[derive(Default)]
+struct Told {
+    writes: Vec<Write>,
+    reads: Vec<Read>,
+    /// Calls that make everything durable and returned Ok: when they began and ended.
+    syncs: Vec<(u64, u64)>,
+    /// Calls that could report an error of a background thread: when they began and ended, and whether they failed.
+    reports: Vec<(u64, u64, bool)>,
+    failed: Vec<Failed>,
+    background_io: Vec<Seen>,
+    /// A close began.
+    closing: bool,
+    /// A close returned Ok.
+    closed: bool,
+    violation: Option<Violation>,
+    calls: u64,
+    rotations: u64,
+    blocks: u64,
+}
+
+impl World {
+    /// The next moment.
+    fn stamp(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock()
+    }
+
+    fn violate(&self, violation: Violation) {
+        self.lock().violation.get_or_insert(violation);
+    }
+}
+
+/// Runs one tape.
+pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
+    let timeline = if setting.with_lines { Timeline::with_lines() } else { Timeline::default() };
+    let world = Arc::new(World {
+        chooser: Mutex::new(chooser),
+        timeline: timeline.clone(),
+        clock: AtomicU64::new(0),
+        told: Mutex::default(),
+    });
+    let disk = SimDisk::new(timeline.clone());
+    disk.set_lie(setting.lie);
+    let mut run = Run {
+        world: world.clone(),
+        setting,
+        disk,
+        base: TAGS.iter().map(|tag| (*tag, View::new())).collect(),
+        exists: false,
+        counts: Counts::default(),
+        faults: FaultCounts::default(),
+    };
+    plant(setting.plant);
+    let ended = run.all();
+    plant(None);
+    if let Err(violation) = &ended {
+        timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
+    }
+    run.take_counts();
+    let tape = world.chooser.lock().made().clone();
+    Outcome {
+        violation: ended.err(),
+        counts: run.counts,
+        faults: run.faults,
+        hash: timeline.hash(),
+        tape,
+        lines: timeline.lines(),
+    }
+}
+
+/// Switches a planted bug on in both builds of the engine.
+fn plant(bug: Option<Bug>) {
+    tidewall::plant::set(bug);
+    let same = |bug: Bug| scheduled::plant::Bug::ALL.iter().copied().find(|other| other.name() == bug.name());
+    scheduled::plant::set(bug.and_then(same));
+}
+
+struct Run<'a> {
+    world: Arc<World>,
+    setting: Setting<'a>,
+    disk: SimDisk,
+    /// What the last recovery found, by tag.
+    base: BTreeMap<u32, View>,
+    /// An open has returned: there is a store to lose.
+    exists: bool,
+    counts: Counts,
+    faults: FaultCounts,
+}
+
+impl Run<'_> {
+    fn all(&mut self) -> Step {
+        let (lives, geometry) = {
+            let mut chooser = self.world.chooser.lock();
+            (chooser.pick(Concern::Shape, &[1, 2, 3]), script::geometry(&mut chooser))
+        };
+        let mut clock = 10;
+        for number in 0..lives {
+            let life = Life::draw(&mut self.world.chooser.lock(), &geometry, &mut clock);
+            self.world.timeline.note(&[number], || format!("LIFE {number}  {life:?}"));
+            self.live(&life)?;
+            self.end(&life)?;
+            self.judge(&life.config)?;
+        }
+        Ok(())
+    }
+
+    /// One execution: the engine is opened, its threads work, it is closed or dropped.
+    fn live(&mut self, life: &Life) -> Step {
+        self.arm();
+        *self.world.lock() = Told::default();
+        let (world, disk, script) = (self.world.clone(), self.disk.clone(), life.clone());
+        let mut config = shuttle::Config::new();
+        config.stack_size = STACK_BYTES;
+        config.failure_persistence = shuttle::FailurePersistence::None;
+        config.max_steps = shuttle::MaxSteps::FailAfter(STEPS_MAX);
+        config.silence_warnings = true;
+        let runner = shuttle::Runner::new(TapeScheduler::new(self.world.clone()), config);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            runner.run(move || workers::live(&world, &disk, &script));
+        }));
+        let told = self.world.lock();
+        self.counts.operations += told.calls;
+        self.counts.rotations += told.rotations;
+        self.counts.blocks += told.blocks;
+        self.counts.points_written += told.writes.len() as u64;
+        if let Some(violation) = &told.violation {
+            return Err(violation.clone());
+        }
+        drop(told);
+        ended.map_err(|panic| Violation::new(Verdict::Stuck, "every call ends", what_panicked(&*panic)))
+    }
+
+    /// Sets up what will go wrong.
+    fn arm(&mut self) {
+        let mut chooser = self.world.chooser.lock();
+        if chooser.chance(Concern::Crash, 160) {
+            let when = chooser.pick(Concern::Crash, &[When::Before, When::After]);
+            let reach = chooser.pick(Concern::Crash, &[64, 24, 160]);
+            self.disk.arm_crash(chooser.below(Concern::Crash, reach), when);
+        }
+        if chooser.chance(Concern::Faults, 64) {
+            let faults = Concern::Faults;
+            let kind = chooser.pick(faults, &[IoKind::Write, IoKind::Sync, IoKind::SyncDir, IoKind::Open, IoKind::SetLen]);
+            let effect = match kind {
+                IoKind::Sync => {
+                    chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
+                }
+                _ => Effect::Part(chooser.below(faults, 256) as u8),
+            };
+            let only = chooser.pick(faults, &["wal", "chunk", "MANIFEST", ""]);
+            let after = chooser.below(faults, 12);
+            self.disk.arm(Armed { kind, only, after, sticky: chooser.chance(faults, 48), effect });
+        }
+    }
+
+    /// The life is over; what is on the disk now?
+    fn end(&mut self, life: &Life) -> Step {
+        if self.disk.is_dead() || life.end == End::PowerCut {
+            self.counts.crashes += 1;
+            let survivor = self.disk.power_cut(&mut self.world.chooser.lock(), self.setting.profile);
+            self.take_counts();
+            self.disk = survivor;
+        } else {
+            self.faults.count(Fault::Kill, life.end == End::Kill);
+            self.disk.heal();
+        }
+        Ok(())
+    }
+
+    /// The plain engine opens what survived; every thread's word is held against it.
+    fn judge(&mut self, config: &scheduled::Config) -> Step {
+        let told = std::mem::take(&mut *self.world.lock());
+        self.exists |= told.calls > 0;
+        if self.exists && !told.closed {
+            let inspection = inspect(&self.disk).map_err(|error| stuck("inspect", &error))?;
+            self.counts.inspections += 1;
+            if let Some(damage) = inspection.damage.first() {
+                let story = format!("the disk that was left is damaged: {damage}");
+                return Err(Violation::new(Verdict::Lost, "I4", story));
+            }
+        }
+        background_errors(&told)?;
+        let engine = Engine::open_with(Arc::new(self.disk.clone()), plain(config), Box::new(InOrder))
+            .map_err(|error| stuck("open", &error))?;
+        self.counts.recoveries += 1;
+        let report = engine.recovery_report();
+        if report.created && self.exists {
+            return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
+        }
+        if told.closed && report.points_replayed > 0 {
+            let story = format!("{} points were replayed after a close", report.points_replayed);
+            return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
+        }
+        self.exists = true;
+        let tags = engine.tags().map_err(|error| stuck("tags", &error))?;
+        if let Some(tag) = tags.iter().find(|tag| !TAGS.contains(tag)) {
+            return Err(Violation::new(Verdict::Invented, "I5", format!("nobody wrote to tag {tag}")));
+        }
+        for tag in TAGS {
+            let points = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
+            let view: View = points.iter().map(|point| (point.ts_us, point.value.to_bits())).collect();
+            self.counts.points_checked += view.len() as u64;
+            let history = tag_history(&told, tag, &self.base[&tag]);
+            self.counts.acked_points_checked +=
+                history.writes.iter().filter(|write| write.acked).count() as u64 + history.base.len() as u64;
+            history.judge(&view, |write| write.acked, "after recovery")?;
+            let reads: Vec<&Read> = told.reads.iter().filter(|read| read.tag == tag).collect();
+            for read in &reads {
+                self.counts.points_checked += read.view.len() as u64;
+                let owed = |write: &Write| write.fate == Fate::Accepted && write.end < read.begin;
+                history.judge(&read.view, owed, "a query while threads were at work")?;
+            }
+            history.registers(&reads)?;
+            self.base.insert(tag, view);
+        }
+        Ok(())
+    }
+
+    fn take_counts(&mut self) {
+        self.faults.add(&self.disk.take_counts());
+        self.counts.io_ops += self.disk.take_io_ops();
+    }
+}
+
+/// The tag's part of what the threads were told, with what had to survive marked.
+fn tag_history<'a>(told: &'a Told, tag: u32, base: &'a View) -> TagHistory<'a> {
+    TagHistory { tag, base, writes: told.writes.iter().filter(|write| write.tag == tag).collect() }
+}
+
+/// An error that struck a background thread is reported by the next call that can.
+fn background_errors(told: &Told) -> Step {
+    for failed in &told.failed {
+        let Some(thread) = &failed.background else { continue };
+        // The thread has noted its error before it touches the disk again; calls that begin after that must know.
+        let later = told.background_io.iter().find(|seen| seen.thread == *thread && seen.stamp > failed.stamp);
+        let Some(noted) = later.map(|seen| seen.stamp) else { continue };
+        let passed = told.reports.iter().filter(|(begin, _, _)| *begin > noted);
+        let Some((_, first_end, _)) = passed.filter(|(_, _, erred)| !erred).min_by_key(|(_, end, _)| *end) else {
+            continue;
+        };
+        let heard = told.reports.iter().any(|(_, end, erred)| *erred && *end > failed.stamp && end < first_end);
+        if !heard {
+            let story = format!("an I/O of {thread} failed at {}, and the calls after it all returned Ok", failed.stamp);
+            return Err(Violation::new(Verdict::Lost, "no error of a background thread is lost", story));
+        }
+    }
+    Ok(())
+}
+
+/// The same limits for the plain engine.
+fn plain(config: &scheduled::Config) -> Config {
+    Config {
+        durability: Durability::Batched,
+        batch_points: config.batch_points,
+        block_points: config.block_points,
+        backlog_points: config.backlog_points,
+        sealed_max: config.sealed_max,
+        shards: config.shards,
+        wal_streams: config.wal_streams,
+        segment_bytes: config.segment_bytes,
+        segments: config.segments,
+        segments_max: config.segments_max,
+        staging_bytes: config.staging_bytes,
+        sector_bytes: config.sector_bytes,
+        chunk_bytes: config.chunk_bytes,
+        manifest_bytes: config.manifest_bytes,
+        flush_workers: 1,
+        flush_delay_ms: None,
+    }
+}
+
+fn stuck(call: &str, error: &tidewall::Error) -> Violation {
+    let verdict = if matches!(error, tidewall::Error::Corrupt(_)) { Verdict::Lost } else { Verdict::Stuck };
+    Violation::new(verdict, "calls succeed on a sound disk", format!("{call}: {error}"))
+}
+
+fn what_panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
+}

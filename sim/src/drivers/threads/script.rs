@@ -1,0 +1,136 @@
+//! What each thread of a run will do. Drawn before the threads start, so that the schedule does not change it.
+
+use crate::choice::{Chooser, Concern};
+use tidewall_shuttle::{Config, Durability};
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    /// Points as (tag, time); values are numbered as they are written.
+    Write(Vec<(u32, i64)>),
+    Sync,
+    Flush,
+    Step,
+    /// All points of a tag.
+    Query(u32),
+    Stats,
+    Close,
+    /// From now on, or no longer, whatever needs space fails.
+    Space,
+}
+
+/// How a life of the machine ends, unless the power fails in the middle of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The power fails when all calls have returned.
+    PowerCut,
+    /// The process dies and the machine does not.
+    Kill,
+    /// The engine is closed.
+    Close,
+}
+
+/// One life: the engine's limits, and a script for each thread.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) config: Config,
+    pub(super) threads: Vec<Vec<Op>>,
+    pub(super) end: End,
+}
+
+const SHARED_TAG: u32 = 9;
+
+/// Every tag that a run writes to.
+pub(super) const TAGS: [u32; 6] = [1, 2, 3, 4, SHARED_TAG, 10];
+
+impl Life {
+    /// `streams` is the store's, which no reopening changes; `clock` gives each writer its times.
+    pub(super) fn draw(chooser: &mut Chooser, geometry: &Config, clock: &mut i64) -> Life {
+        let shape = Concern::Shape;
+        let batch_points = chooser.pick(shape, &[3, 1, 2, 8]);
+        let config = Config {
+            durability: if chooser.chance(shape, 24) { Durability::Immediate } else { Durability::Batched },
+            batch_points,
+            block_points: chooser.pick(shape, &[6, 2, 16]),
+            backlog_points: chooser.pick(shape, &[12, 1, 4]),
+            sealed_max: chooser.pick(shape, &[4, 1]),
+            flush_workers: chooser.pick(shape, &[1, 2]),
+            flush_delay_ms: chooser.pick(shape, &[Some(1), Some(1), None]),
+            ..geometry.clone()
+        };
+        let writers = chooser.between(shape, 2, 4);
+        let mut threads: Vec<_> = (1..=writers).map(|writer| draw_writer(chooser, writer, clock)).collect();
+        for weights in [SYNCER, READER, KEEPER] {
+            if chooser.chance(shape, 176) {
+                threads.push(draw_role(chooser, &weights));
+            }
+        }
+        if chooser.chance(shape, 24) {
+            let mut closer: Vec<_> = (0..chooser.below(shape, 4)).map(|_| Op::Stats).collect();
+            closer.push(Op::Close);
+            threads.push(closer);
+        }
+        let end = chooser.pick(shape, &[End::PowerCut, End::PowerCut, End::Kill, End::Close]);
+        Life { config, threads, end }
+    }
+}
+
+/// The geometry of a run's store.
+pub(super) fn geometry(chooser: &mut Chooser) -> Config {
+    let shape = Concern::Shape;
+    let segments = chooser.pick(shape, &[2, 3]);
+    Config {
+        wal_streams: chooser.pick(shape, &[1, 1, 2, 3]),
+        shards: chooser.pick(shape, &[1, 2, 4]),
+        segment_bytes: chooser.pick(shape, &[1024, 2048, 1536]),
+        segments,
+        segments_max: segments + chooser.below(shape, 3) as usize,
+        staging_bytes: chooser.pick(shape, &[4096, 1, 700]),
+        sector_bytes: 512,
+        chunk_bytes: chooser.pick(shape, &[2048, 8192]),
+        manifest_bytes: chooser.pick(shape, &[4096, 1]),
+        ..Config::default()
+    }
+}
+
+fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
+    let ops = chooser.between(Concern::Ops, 3, 9);
+    let draw = |_| match chooser.below(Concern::Ops, 16) {
+        0 => Op::Sync,
+        1 => Op::Flush,
+        _ => {
+            let count = if chooser.chance(Concern::Ops, 96) { chooser.between(Concern::Ops, 2, 5) } else { 1 };
+            let mut point = |_| {
+                *clock += 1;
+                match chooser.below(Concern::Data, 8) {
+                    // A few keys that everybody writes to.
+                    0 => (SHARED_TAG, chooser.below(Concern::Data, 2).into()),
+                    1 | 2 => (SHARED_TAG, *clock * 10),
+                    3 => (TAGS[5], *clock * 10),
+                    // Its own tag, at a time of an earlier point now and then.
+                    4 => (writer, (*clock - 2) * 10),
+                    _ => (writer, *clock * 10),
+                }
+            };
+            Op::Write((0..count).map(&mut point).collect())
+        }
+    };
+    (0..ops).map(draw).collect()
+}
+
+type Weights = [(u32, Op); 5];
+
+const SYNCER: Weights = [(8, Op::Sync), (3, Op::Flush), (1, Op::Stats), (1, Op::Step), (0, Op::Space)];
+const READER: Weights = [(1, Op::Query(0)), (1, Op::Query(SHARED_TAG)), (0, Op::Sync), (0, Op::Step), (0, Op::Stats)];
+/// Keeps the time, as the background threads cannot: under the checker no time passes.
+const KEEPER: Weights = [(6, Op::Step), (2, Op::Stats), (1, Op::Flush), (1, Op::Space), (0, Op::Sync)];
+
+fn draw_role(chooser: &mut Chooser, weights: &Weights) -> Vec<Op> {
+    let shares: Vec<u32> = weights.iter().map(|(share, _)| *share).collect();
+    let ops = chooser.between(Concern::Ops, 2, 7);
+    let draw = |_| match &weights[chooser.weighted(Concern::Ops, &shares)].1 {
+        Op::Query(0) => Op::Query(chooser.pick(Concern::Data, &TAGS)),
+        op => op.clone(),
+    };
+    (0..ops).map(draw).collect()
+}
