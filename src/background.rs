@@ -9,7 +9,7 @@
 //! engine read-only.
 
 use crate::error::{Error, Result};
-use crate::exec;
+use crate::exec::{self, Exec};
 use crate::health::Health;
 use crate::plant::{self, Bug};
 use crate::stream::{Shared, Stream};
@@ -73,10 +73,17 @@ impl Background {
                 thread.run(stream.logger(), &shared.health, |woken| stream.work_log(woken));
             }));
         }
-        let (all, flushing) = (streams.to_vec(), shared.clone());
+        let (all, flushing, noted) = (streams.to_vec(), shared.clone(), unreported.clone());
         let thread = Worker { ending: ending.clone(), unreported: unreported.clone(), tick };
         threads.push(thread::spawn("tidewall-flush".into(), move || {
-            thread.run(&flushing.flusher, &flushing.health, |_| step_flush(&flushing, &all));
+            thread.run(&flushing.flusher, &flushing.health, |_| {
+                let noted = noted.clone();
+                // Each stream's error at once: another one may be at work for long.
+                each(&*flushing.exec, &all, move |stream| {
+                    noted.keep(stream.step_flush());
+                    Ok(())
+                })
+            });
         }));
         Background {
             streams: streams.to_vec(),
@@ -105,10 +112,14 @@ impl Drop for Background {
     }
 }
 
-/// The flusher's part of a step, for all streams at once: their edits then share a record and a sync.
-pub(crate) fn step_flush(shared: &Shared, streams: &[Arc<Stream>]) -> Result<()> {
-    let flushed = exec::map(&*shared.exec, streams.to_vec(), |stream| stream.step_flush());
-    flushed.into_iter().collect()
+/// Works on some streams, at the same time where there are threads for it: flushes that end together share a record of the
+/// manifest, and syncs are at work together.
+pub(crate) fn each(
+    exec: &dyn Exec,
+    streams: &[Arc<Stream>],
+    work: impl Fn(&Stream) -> Result<()> + Send + Sync + 'static,
+) -> Result<()> {
+    exec::map(exec, streams.to_vec(), move |stream| work(&stream)).into_iter().collect()
 }
 
 struct Worker {

@@ -5,11 +5,11 @@
 //! buffers, commits their frames, writes blocks, and - in `Stream::flush_in` - makes chunk, manifest and ring follow each
 //! other in the one order that loses nothing (I4).
 
-use crate::background::{self, Background, Unreported};
+use crate::background::{Background, Unreported, each};
 use crate::config::{Config, Durability};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
-use crate::exec::{self, Exec, InOrder, Pool};
+use crate::exec::{Exec, InOrder, Pool};
 use crate::health::Health;
 use crate::point::{Point, TagId};
 use crate::query;
@@ -264,29 +264,29 @@ impl Core {
         self.streams.iter().enumerate().filter(move |(number, _)| wanted >> number & 1 == 1).map(|(_, it)| it)
     }
 
-    /// For each of some streams, at the same time where there are threads for it.
+    /// Works on some streams, at the same time where there are threads for it.
     fn each(
         &self,
-        streams: Vec<Arc<Stream>>,
+        streams: &[Arc<Stream>],
         work: impl Fn(&Stream) -> Result<()> + Send + Sync + 'static,
     ) -> Result<()> {
-        exec::map(&*self.shared.exec, streams, move |stream| work(&stream)).into_iter().collect()
+        each(&*self.shared.exec, streams, work)
     }
 
     fn sync(&self) -> Result<()> {
-        self.each(self.streams.clone(), Stream::sync)
+        self.each(&self.streams, Stream::sync)
     }
 
     fn sync_streams_of(&self, points: &[Point]) -> Result<()> {
-        self.each(self.streams_of(points).cloned().collect(), Stream::sync)
+        self.each(&self.streams_of(points).cloned().collect::<Vec<_>>(), Stream::sync)
     }
 
     fn flush(&self) -> Result<()> {
-        self.each(self.streams.clone(), Stream::flush)
+        self.each(&self.streams, Stream::flush)
     }
 
     fn step(&self) -> Result<()> {
-        self.each(self.streams.clone(), Stream::step_log)?;
-        background::step_flush(&self.shared, &self.streams)
+        self.each(&self.streams, Stream::step_log)?;
+        self.each(&self.streams, Stream::step_flush)
     }
 }

@@ -222,8 +222,10 @@ impl ManifestWriter {
     /// Writes an edit behind the others. It is not durable yet.
     ///
     /// # Errors
-    /// `Io`: the edit is in doubt, the next one is written over it.
+    /// `Io`: the edit is in doubt, the next one is written over it. `ReadOnly` after a failed sync: the record before
+    /// this one may never reach the disk, and one behind it would say that it had (I8).
     pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+        self.health.check()?;
         let record = manifest::encode(edit, self.next_number, self.sector_bytes);
         self.file.write_at(self.end, &record).map_err(|error| Error::io("write", manifest::NAME, error))?;
         self.end += record.len() as u64;

@@ -8,7 +8,7 @@ use crate::disk::SimDisk;
 use shuttle::sync::atomic::{AtomicU32, Ordering};
 use std::io;
 use std::sync::Arc;
-use tidewall::disk::{Disk as _, DiskFile as _};
+use tidewall::disk::Disk as _;
 use tidewall_shuttle::disk as seam;
 
 /// An I/O that failed on a disk whose power was on.
@@ -20,6 +20,8 @@ pub(super) struct Failed {
     pub(super) background: Option<String>,
     /// After it the engine must accept nothing more (I8).
     pub(super) is_final: bool,
+    /// The engine may do without what failed, and need not report it: a shorter manifest, one more log segment.
+    pub(super) is_spare: bool,
 }
 
 /// An I/O of a background thread.
@@ -27,6 +29,14 @@ pub(super) struct Failed {
 pub(super) struct Seen {
     pub(super) stamp: u64,
     pub(super) thread: String,
+}
+
+/// What an engine owes for the failure of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Usual,
+    Final,
+    Spare,
 }
 
 #[derive(Clone)]
@@ -42,7 +52,7 @@ impl Disk {
         Disk { inner, world, point: Arc::new(AtomicU32::new(0)) }
     }
 
-    fn io<R>(&self, is_final: bool, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    fn io<R>(&self, call: Call, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         self.point.load(Ordering::Relaxed);
         let current = shuttle::thread::current();
         let background =
@@ -58,7 +68,8 @@ impl Disk {
         {
             let stamp = self.world.stamp();
             let background = background.map(str::to_string);
-            self.world.lock().failed.push(Failed { stamp, background, is_final });
+            let (is_final, is_spare) = (call == Call::Final, call == Call::Spare);
+            self.world.lock().failed.push(Failed { stamp, background, is_final, is_spare });
         }
         result
     }
@@ -72,50 +83,58 @@ impl seam::Disk for Disk {
             seam::OpenMode::Create => tidewall::disk::OpenMode::Create,
             seam::OpenMode::Lock => tidewall::disk::OpenMode::Lock,
         };
-        let file = self.io(false, || self.inner.open(name, mode))?;
-        Ok(Arc::new(File { file, disk: self.clone() }))
+        let manifest = name == "MANIFEST.next";
+        let segment = name.starts_with("wal") && mode == tidewall::disk::OpenMode::Create;
+        let spare_if = |spare: bool| if spare { Call::Spare } else { Call::Usual };
+        let file = self.io(spare_if(manifest || segment), || self.inner.open(name, mode))?;
+        let (write, set_len) = (spare_if(manifest), spare_if(segment));
+        Ok(Arc::new(File { file, disk: self.clone(), write, set_len }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.io(false, || self.inner.list())
+        self.io(Call::Usual, || self.inner.list())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.io(true, || self.inner.rename(from, to))
+        self.io(Call::Final, || self.inner.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.io(false, || self.inner.remove(name))
+        self.io(Call::Spare, || self.inner.remove(name))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.io(true, || self.inner.sync_dir())
+        self.io(Call::Final, || self.inner.sync_dir())
     }
 }
 
 struct File {
     file: Arc<dyn tidewall::disk::DiskFile>,
     disk: Disk,
+    /// What is owed when its first write fails, or the reservation of its space.
+    write: Call,
+    set_len: Call,
 }
 
 impl seam::DiskFile for File {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.disk.io(false, || self.file.read_at(offset, buf))
+        self.disk.io(Call::Usual, || self.file.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        self.disk.io(false, || self.file.write_at(offset, buf))
+        let call = if offset == 0 { self.write } else { Call::Usual };
+        self.disk.io(call, || self.file.write_at(offset, buf))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.io(true, || self.file.sync())
+        self.disk.io(Call::Final, || self.file.sync())
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.disk.io(false, || self.file.len())
+        self.disk.io(Call::Usual, || self.file.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.io(false, || self.file.set_len(len))
+        self.disk.io(self.set_len, || self.file.set_len(len))
     }
 }

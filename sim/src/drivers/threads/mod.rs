@@ -30,7 +30,7 @@ use crate::fault::{Fault, FaultCounts};
 use crate::model::{Verdict, Violation};
 use crate::scenario::{Counts, Outcome, Setting};
 use crate::timeline::Timeline;
-use disk::{Disk, Failed, Seen};
+use disk::{Failed, Seen};
 use history::{Fate, Read, TagHistory, View, Write};
 use parking_lot::{Mutex, MutexGuard};
 use schedule::TapeScheduler;
@@ -294,7 +294,7 @@ fn tag_history<'a>(told: &'a Told, tag: u32, base: &'a View) -> TagHistory<'a> {
 
 /// An error that struck a background thread is reported by the next call that can.
 fn background_errors(told: &Told) -> Step {
-    for failed in &told.failed {
+    for failed in told.failed.iter().filter(|failed| !failed.is_spare) {
         let Some(thread) = &failed.background else { continue };
         // The thread has noted its error before it touches the disk again; calls that begin after that must know.
         let later = told.background_io.iter().find(|seen| seen.thread == *thread && seen.stamp > failed.stamp);
