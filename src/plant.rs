@@ -65,6 +65,8 @@ bugs! {
     C11: "who gives back the turn to do a log's I/O wakes nobody",
     R1: "a bell that has been rung is looked at with a relaxed load before it is rung again",
     R2: "a thread that waits for a group's manifest edit leaves when the edit was written, not when it was synced",
+    R3: "a query looks at the version after it has let go of the tag's buffer",
+    R4: "an edit of the manifest is written behind one whose sync has failed",
     S1: "recovery believes the unproven tail without making it durable again",
 }
 

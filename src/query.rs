@@ -15,9 +15,10 @@ const STRETCH: usize = 4;
 
 /// The points of `tag` in `range`, in order of time.
 ///
-/// Memory is looked at before the version: a flush publishes its blocks before it drops the buffers, so a point on its
-/// way from one to the other is seen in at least one of them. Seen in both it is the same point twice, and the key
-/// rule makes one of it.
+/// Memory and version are looked at in one moment, under the lock of the tag's shard. A flush publishes its blocks before
+/// it drops the buffers, so a point on its way from one to the other is seen in at least one of them (C3); seen in both it
+/// is the same point twice, and the key rule makes one of it. In two moments the blocks could hold points that were
+/// accepted after memory was looked at, and what memory had held would be taken for newer than those.
 pub(crate) fn run(
     exec: &dyn Exec,
     buffers: &Buffers,
@@ -25,8 +26,7 @@ pub(crate) fn run(
     tag: TagId,
     range: (Bound<i64>, Bound<i64>),
 ) -> Result<Vec<Point>> {
-    let recent = buffers.collect(tag, &range);
-    let blocks = store.blocks(tag, &range);
+    let (recent, blocks) = buffers.collect(tag, &range, || store.blocks(tag, &range));
     let in_blocks: usize = blocks.iter().map(|block| block.count as usize).sum();
     let mut entries = Vec::with_capacity(in_blocks + recent.len());
     if blocks.len() <= STRETCH {

@@ -225,7 +225,9 @@ impl ManifestWriter {
     /// `Io`: the edit is in doubt, the next one is written over it. `ReadOnly` after a failed sync: the record before
     /// this one may never reach the disk, and one behind it would say that it had (I8).
     pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
-        self.health.check()?;
+        if !plant::on(Bug::R4) {
+            self.health.check()?;
+        }
         let record = manifest::encode(edit, self.next_number, self.sector_bytes);
         self.file.write_at(self.end, &record).map_err(|error| Error::io("write", manifest::NAME, error))?;
         self.end += record.len() as u64;

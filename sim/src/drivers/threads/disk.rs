@@ -16,8 +16,8 @@ use tidewall_shuttle::disk as seam;
 pub(super) struct Failed {
     /// When.
     pub(super) stamp: u64,
-    /// The name of the background thread that made it; `None` for threads that callers wait for.
-    pub(super) background: Option<String>,
+    /// The background thread that made it, and its I/O; `None` for threads that callers wait for.
+    pub(super) background: Option<Seen>,
     /// After it the engine must accept nothing more (I8).
     pub(super) is_final: bool,
     /// The engine may do without what failed, and need not report it: a shorter manifest, one more log segment.
@@ -29,6 +29,8 @@ pub(super) struct Failed {
 pub(super) struct Seen {
     pub(super) stamp: u64,
     pub(super) thread: String,
+    /// The file and offset of a block that it wrote: the one I/O that others of its kind may follow after an error.
+    pub(super) block: Option<(String, u64)>,
 }
 
 /// What an engine owes for the failure of a call.
@@ -53,13 +55,26 @@ impl Disk {
     }
 
     fn io<R>(&self, call: Call, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        self.io_of(call, None, io)
+    }
+
+    fn io_of<R>(
+        &self,
+        call: Call,
+        block: Option<(&str, u64)>,
+        io: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
         self.point.load(Ordering::Relaxed);
         let current = shuttle::thread::current();
         let background =
             current.name().filter(|name| name.starts_with("tidewall-log") || *name == "tidewall-flush");
-        if let Some(name) = background {
-            let stamp = self.world.stamp();
-            self.world.lock().background_io.push(Seen { stamp, thread: name.to_string() });
+        let background = background.map(|name| Seen {
+            stamp: self.world.stamp(),
+            thread: name.to_string(),
+            block: block.map(|(file, offset)| (file.to_string(), offset)),
+        });
+        if let Some(seen) = &background {
+            self.world.lock().background_io.push(seen.clone());
         }
         let result = io();
         if let Err(error) = &result
@@ -67,7 +82,6 @@ impl Disk {
             && error.kind() != io::ErrorKind::NotFound
         {
             let stamp = self.world.stamp();
-            let background = background.map(str::to_string);
             let (is_final, is_spare) = (call == Call::Final, call == Call::Spare);
             self.world.lock().failed.push(Failed { stamp, background, is_final, is_spare });
         }
@@ -88,7 +102,7 @@ impl seam::Disk for Disk {
         let spare_if = |spare: bool| if spare { Call::Spare } else { Call::Usual };
         let file = self.io(spare_if(manifest || segment), || self.inner.open(name, mode))?;
         let (write, set_len) = (spare_if(manifest), spare_if(segment));
-        Ok(Arc::new(File { file, disk: self.clone(), write, set_len }))
+        Ok(Arc::new(File { name: name.into(), file, disk: self.clone(), write, set_len }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -109,6 +123,7 @@ impl seam::Disk for Disk {
 }
 
 struct File {
+    name: String,
     file: Arc<dyn tidewall::disk::DiskFile>,
     disk: Disk,
     /// What is owed when its first write fails, or the reservation of its space.
@@ -123,7 +138,8 @@ impl seam::DiskFile for File {
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let call = if offset == 0 { self.write } else { Call::Usual };
-        self.disk.io(call, || self.file.write_at(offset, buf))
+        let block = self.name.starts_with("chunk").then_some((&*self.name, offset));
+        self.disk.io_of(call, block, || self.file.write_at(offset, buf))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -80,13 +80,19 @@ impl TagHistory<'_> {
     ) -> Result<(), Violation> {
         let by_value: BTreeMap<u64, &Write> = self.writes.iter().map(|write| (write.value, *write)).collect();
         let tag = self.tag;
-        let fail = |verdict, promise, story: String| Err(Violation::new(verdict, promise, format!("tag {tag}, {what}: {story}")));
+        let fail = |verdict, promise, story: String| {
+            Err(Violation::new(verdict, promise, format!("tag {tag}, {what}: {story}")))
+        };
         let mut shown: Vec<&Write> = Vec::new();
         for (ts_us, value) in view {
             match by_value.get(value) {
                 Some(write) if write.ts_us == *ts_us && write.fate != Fate::Refused => shown.push(write),
                 Some(write) if write.fate == Fate::Refused => {
-                    return fail(Verdict::Invented, "refusals", format!("point {value} at {ts_us} was refused"));
+                    return fail(
+                        Verdict::Invented,
+                        "refusals",
+                        format!("point {value} at {ts_us} was refused"),
+                    );
                 }
                 None if self.base.get(ts_us) == Some(value) => {}
                 _ => return fail(Verdict::Invented, "I5", format!("nobody wrote point {value} at {ts_us}")),
@@ -119,7 +125,10 @@ impl TagHistory<'_> {
                 let found = view.get(&write.ts_us);
                 let why = if owes { "it was owed" } else { "a later point of the tag is there" };
                 let promise = if owes { "accepted points are visible, acked ones survive" } else { "I2" };
-                let story = format!("point {} at {} is not there (found {found:?}), though {why}", write.value, write.ts_us);
+                let story = format!(
+                    "point {} at {} is not there (found {found:?}), though {why}",
+                    write.value, write.ts_us
+                );
                 return fail(Verdict::Lost, promise, story);
             }
         }
@@ -140,7 +149,10 @@ impl TagHistory<'_> {
             let reads: Vec<_> =
                 reads.iter().map(|read| (read.begin, read.end, read.view.get(&ts_us).copied())).collect();
             if let Err(why) = register(initial, &writes, &reads) {
-                let story = format!("tag {}: no order of the writes of time {ts_us} explains the answers: {why}", self.tag);
+                let story = format!(
+                    "tag {}: no order of the writes of time {ts_us} explains the answers: {why}",
+                    self.tag
+                );
                 return Err(Violation::new(Verdict::Lost, "each key is a register", story));
             }
         }
@@ -219,7 +231,10 @@ mod tests {
         assert!(holds(&writes, &[(30, 31, Some(1)), (32, 33, Some(1))]));
         assert!(holds(&writes, &[(30, 31, Some(2)), (32, 33, Some(2))]));
         assert!(!holds(&writes, &[(30, 31, Some(1)), (32, 33, Some(2))]));
-        assert!(holds(&writes, &[(13, 31, Some(1)), (32, 33, Some(2))]), "the first may be over before the second write");
+        assert!(
+            holds(&writes, &[(13, 31, Some(1)), (32, 33, Some(2))]),
+            "the first may be over before the second write"
+        );
     }
 
     #[test]

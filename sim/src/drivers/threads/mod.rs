@@ -205,7 +205,8 @@ impl Run<'_> {
         }
         if chooser.chance(Concern::Faults, 64) {
             let faults = Concern::Faults;
-            let kind = chooser.pick(faults, &[IoKind::Write, IoKind::Sync, IoKind::SyncDir, IoKind::Open, IoKind::SetLen]);
+            let kind = chooser
+                .pick(faults, &[IoKind::Write, IoKind::Sync, IoKind::SyncDir, IoKind::Open, IoKind::SetLen]);
             let effect = match kind {
                 IoKind::Sync => {
                     chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
@@ -295,17 +296,25 @@ fn tag_history<'a>(told: &'a Told, tag: u32, base: &'a View) -> TagHistory<'a> {
 /// An error that struck a background thread is reported by the next call that can.
 fn background_errors(told: &Told) -> Step {
     for failed in told.failed.iter().filter(|failed| !failed.is_spare) {
-        let Some(thread) = &failed.background else { continue };
-        // The thread has noted its error before it touches the disk again; calls that begin after that must know.
-        let later = told.background_io.iter().find(|seen| seen.thread == *thread && seen.stamp > failed.stamp);
-        let Some(noted) = later.map(|seen| seen.stamp) else { continue };
+        let Some(Seen { thread, block, .. }) = &failed.background else { continue };
+        // The thread has noted its error before it begins another round: the blocks of one flush are all tried, anything
+        // else and the same block again come later. Calls that begin after that must know.
+        let own = told.background_io.iter().filter(|seen| seen.thread == *thread);
+        let mut later = own.filter(|seen| seen.stamp > failed.stamp);
+        let Some(noted) = later.find(|seen| seen.block.is_none() || seen.block == *block) else { continue };
+        let noted = noted.stamp;
         let passed = told.reports.iter().filter(|(begin, _, _)| *begin > noted);
-        let Some((_, first_end, _)) = passed.filter(|(_, _, erred)| !erred).min_by_key(|(_, end, _)| *end) else {
+        let Some((_, first_end, _)) = passed.filter(|(_, _, erred)| !erred).min_by_key(|(_, end, _)| *end)
+        else {
             continue;
         };
-        let heard = told.reports.iter().any(|(_, end, erred)| *erred && *end > failed.stamp && end < first_end);
+        let heard =
+            told.reports.iter().any(|(_, end, erred)| *erred && *end > failed.stamp && end < first_end);
         if !heard {
-            let story = format!("an I/O of {thread} failed at {}, and the calls after it all returned Ok", failed.stamp);
+            let story = format!(
+                "an I/O of {thread} failed at {}, and the calls after it all returned Ok",
+                failed.stamp
+            );
             return Err(Violation::new(Verdict::Lost, "no error of a background thread is lost", story));
         }
     }

@@ -20,9 +20,15 @@ const STEPS: [u32; 3] = [1000, 200, 4000];
 enum Mode {
     Random,
     /// Another thread in so many of 256 steps.
-    Sticky { share: u32 },
+    Sticky {
+        share: u32,
+    },
     /// Priorities by task, the highest runs; at the change points the running one falls behind all others.
-    Pct { priorities: Vec<i64>, change_at: Vec<u32>, lowest: i64 },
+    Pct {
+        priorities: Vec<i64>,
+        change_at: Vec<u32>,
+        lowest: i64,
+    },
 }
 
 /// Draws a mode, and with it one schedule.

@@ -99,7 +99,8 @@ fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
         0 => Op::Sync,
         1 => Op::Flush,
         _ => {
-            let count = if chooser.chance(Concern::Ops, 96) { chooser.between(Concern::Ops, 2, 5) } else { 1 };
+            let count =
+                if chooser.chance(Concern::Ops, 96) { chooser.between(Concern::Ops, 2, 5) } else { 1 };
             let mut point = |_| {
                 *clock += 1;
                 match chooser.below(Concern::Data, 8) {
@@ -121,7 +122,8 @@ fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
 type Weights = [(u32, Op); 5];
 
 const SYNCER: Weights = [(8, Op::Sync), (3, Op::Flush), (1, Op::Stats), (1, Op::Step), (0, Op::Space)];
-const READER: Weights = [(1, Op::Query(0)), (1, Op::Query(SHARED_TAG)), (0, Op::Sync), (0, Op::Step), (0, Op::Stats)];
+const READER: Weights =
+    [(1, Op::Query(0)), (1, Op::Query(SHARED_TAG)), (0, Op::Sync), (0, Op::Step), (0, Op::Stats)];
 /// Keeps the time, as the background threads cannot: under the checker no time passes.
 const KEEPER: Weights = [(6, Op::Step), (2, Op::Stats), (1, Op::Flush), (1, Op::Space), (0, Op::Sync)];
 

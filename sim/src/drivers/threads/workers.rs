@@ -159,7 +159,12 @@ impl Caller {
         };
         let immediate = self.durability == Durability::Immediate && fate == Fate::Accepted;
         for write in &mut self.world.lock().writes[first..first + keys.len()] {
-            *write = Write { end: if fate == Fate::Accepted { end } else { u64::MAX }, fate, acked: immediate, ..*write };
+            *write = Write {
+                end: if fate == Fate::Accepted { end } else { u64::MAX },
+                fate,
+                acked: immediate,
+                ..*write
+            };
         }
     }
 
@@ -181,7 +186,10 @@ impl Caller {
             // Whatever any call was told was accepted has been flushed: no point can be accepted any more.
             let mut told = self.world.lock();
             told.closed = true;
-            told.writes.iter_mut().filter(|write| write.fate == Fate::Accepted).for_each(|write| write.acked = true);
+            told.writes
+                .iter_mut()
+                .filter(|write| write.fate == Fate::Accepted)
+                .for_each(|write| write.acked = true);
         }
     }
 
