@@ -1,5 +1,6 @@
 //! What a campaign says at its end: for a person, and for a machine.
 
+use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
 use crate::runner::Sum;
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub struct Summary<'a> {
 /// What the summary says besides the sum.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
+    /// Who ran the engine.
+    pub driver: Driver,
     /// Name of the persistence profile.
     pub profile: &'a str,
     /// Name of the planted bug.
@@ -97,7 +100,7 @@ impl<'a> Summary<'a> {
         };
         Summary {
             kind: "summary",
-            driver: "sequential",
+            driver: header.driver.name(),
             profile: header.profile,
             plant: header.plant,
             trace_files: header.trace_files,
@@ -243,7 +246,13 @@ mod tests {
 
     #[test]
     fn nothing_checked_is_not_success() {
-        let header = Header { profile: "any", plant: None, trace_files: &[], trace_bad_rows: 0 };
+        let header = Header {
+            driver: Driver::Sequential,
+            profile: "any",
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+        };
         assert_eq!(Summary::new(header, &Sum::default()).result(), Result::NotMeasured);
     }
 }

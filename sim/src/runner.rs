@@ -2,7 +2,7 @@
 
 use crate::choice::Chooser;
 use crate::disk::Profile;
-use crate::drivers::sequential;
+use crate::drivers;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
 use crate::scenario::{Counts, Outcome, Setting};
@@ -66,7 +66,7 @@ pub struct Sum {
 
 /// Runs one seed.
 pub fn run_seed(seed: u64, setting: Setting<'_>) -> Outcome {
-    sequential::run(Chooser::from_seed(seed), setting)
+    drivers::run(Chooser::from_seed(seed), setting)
 }
 
 /// A run takes a millisecond or a few. One that takes so long goes round in circles without touching the disk; where it
@@ -177,7 +177,7 @@ fn quiet_panics() {
     ONCE.call_once(|| {
         let default = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !sequential::is_running() {
+            if !drivers::is_running() {
                 default(info);
             }
         }));

@@ -2,6 +2,7 @@
 
 use crate::choice::Tape;
 use crate::disk::{Lie, Profile};
+use crate::drivers::Driver;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
 use crate::timeline::TraceHash;
@@ -12,6 +13,8 @@ use tidewall::plant::Bug;
 /// What all runs of a campaign have in common.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting<'a> {
+    /// Who runs the engine.
+    pub driver: Driver,
     /// What a crash can do inside a sector.
     pub profile: Profile,
     /// Recorded points instead of generated ones.

@@ -1,3 +1,75 @@
-//! Who runs the engine: one file for each way to schedule it. All use the same disk, tape and oracle.
+//! Who runs the engine: one module for each way to schedule it. All use the same disk, tape and oracle.
 
 pub mod sequential;
+
+use crate::choice::Chooser;
+use crate::model::{Verdict, Violation};
+use crate::scenario::{Outcome, Setting};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tidewall::plant::{self, Bug};
+
+/// A way to schedule the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// One thread, crashes at any I/O.
+    #[default]
+    Sequential,
+}
+
+impl Driver {
+    /// All drivers, with the names that the command line takes.
+    pub const ALL: [(&str, Driver); 1] = [("sequential", Driver::Sequential)];
+
+    /// The name in reports, in tapes and on the command line.
+    pub fn name(self) -> &'static str {
+        let known = Driver::ALL.iter().find(|(_, driver)| *driver == self);
+        known.expect("`ALL` has every driver").0
+    }
+
+    /// The driver with this name.
+    pub fn named(name: &str) -> Option<Driver> {
+        Driver::ALL.iter().find(|(known, _)| *known == name).map(|(_, driver)| *driver)
+    }
+
+    /// What a campaign with it is, in one sentence.
+    pub fn what(self) -> &'static str {
+        match self {
+            Driver::Sequential => "an engine on a simulated disk, and the power fails",
+        }
+    }
+}
+
+/// Runs one tape.
+pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
+    match setting.driver {
+        Driver::Sequential => sequential::run(chooser, setting),
+    }
+}
+
+/// How a step of a run ends.
+type Step = Result<(), Violation>;
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a run: a panic here is a finding and need not be printed as it happens.
+pub fn is_running() -> bool {
+    RUNNING.get()
+}
+
+/// Runs with a planted bug switched on for this thread; a panic is a violation.
+fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
+    plant::set(bug);
+    RUNNING.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    RUNNING.set(false);
+    plant::set(None);
+    ended.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        let story = format!("panic: {}", text.unwrap_or_default());
+        Err(Violation::new(Verdict::Stuck, "no panic", story))
+    })
+}
