@@ -49,6 +49,8 @@ bugs! {
     N1: "a new chunk's name is not made durable before the manifest relies on it",
     N2: "the manifest is replaced by one that was not synced",
     S1: "recovery believes the unproven tail without making it durable again",
+    SV1: "the collector of the service driver acknowledges a batch when it comes in, before any sync",
+    SV2: "the collector of the service driver forgets, when it restarts, which batches it has applied",
 }
 
 #[cfg(feature = "plant")]

@@ -5,7 +5,7 @@ use crate::disk::Profile;
 use crate::drivers;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
-use crate::scenario::{Counts, Outcome, Setting};
+use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::TraceHash;
 use parking_lot::Mutex;
 use std::num::NonZero;
@@ -52,6 +52,8 @@ pub struct Sum {
     pub counts: Counts,
     /// Which faults were armed and fired.
     pub faults: FaultCounts,
+    /// What else the driver counts.
+    pub events: Events,
     /// All traces in one number that does not depend on the order of the seeds.
     pub trace_hash: TraceHash,
     /// The failing seeds, lowest first; a campaign stops soon after the first.
@@ -140,6 +142,7 @@ impl Sum {
         self.seeds += 1;
         self.counts.add(&outcome.counts);
         self.faults.add(&outcome.faults);
+        self.add_events(&outcome.events);
         self.trace_hash.0 = self.trace_hash.0.wrapping_add(seed_hash(seed, outcome.hash));
         if seed.wrapping_mul(37) % 100 < campaign.recheck_percent {
             if run_seed(seed, campaign.setting).hash == outcome.hash {
@@ -153,11 +156,18 @@ impl Sum {
         }
     }
 
+    fn add_events(&mut self, events: &Events) {
+        for (name, times) in events {
+            *self.events.entry(name).or_default() += times;
+        }
+    }
+
     fn merge(&mut self, other: Sum) {
         self.seeds += other.seeds;
         self.rechecked += other.rechecked;
         self.counts.add(&other.counts);
         self.faults.add(&other.faults);
+        self.add_events(&other.events);
         self.trace_hash.0 = self.trace_hash.0.wrapping_add(other.trace_hash.0);
         self.failures.extend(other.failures);
         self.diverged.extend(other.diverged);

@@ -8,6 +8,7 @@ use crate::model::Violation;
 use crate::timeline::TraceHash;
 use crate::trace::Trace;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use tidewall::plant::Bug;
 
 /// What all runs of a campaign have in common.
@@ -74,6 +75,9 @@ impl Counts {
     }
 }
 
+/// What a driver counts besides, by name.
+pub type Events = BTreeMap<&'static str, u64>;
+
 /// What came of one run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -83,6 +87,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Which faults were armed and fired.
     pub faults: FaultCounts,
+    /// What else the driver counts.
+    pub events: Events,
     /// Everything that happened, in one number.
     pub hash: TraceHash,
     /// Every decision.

@@ -1,6 +1,7 @@
 //! Who runs the engine: one module for each way to schedule it. All use the same disk, tape and oracle.
 
 pub mod sequential;
+pub mod service;
 
 use crate::choice::Chooser;
 use crate::model::{Verdict, Violation};
@@ -15,11 +16,13 @@ pub enum Driver {
     /// One thread, crashes at any I/O.
     #[default]
     Sequential,
+    /// A collector and its clients under madsim.
+    Service,
 }
 
 impl Driver {
     /// All drivers, with the names that the command line takes.
-    pub const ALL: [(&str, Driver); 1] = [("sequential", Driver::Sequential)];
+    pub const ALL: [(&str, Driver); 2] = [("sequential", Driver::Sequential), ("service", Driver::Service)];
 
     /// The name in reports, in tapes and on the command line.
     pub fn name(self) -> &'static str {
@@ -32,10 +35,32 @@ impl Driver {
         Driver::ALL.iter().find(|(known, _)| *known == name).map(|(_, driver)| *driver)
     }
 
+    /// Why this build cannot run it, if that is so.
+    pub fn unavailable(self) -> Option<&'static str> {
+        match self {
+            Driver::Service if !service::AVAILABLE => Some(service::UNAVAILABLE),
+            Driver::Sequential | Driver::Service => None,
+        }
+    }
+
+    /// What must have come about in a campaign, or it has measured nothing.
+    pub fn demanded_events(self) -> &'static [&'static str] {
+        match self {
+            Driver::Sequential => &[],
+            Driver::Service => {
+                use service::event::{DELAYS, DUPLICATES, KILLS, PARTITIONS, POWER_CUTS, RESTARTS, RETRIES};
+                &[KILLS, POWER_CUTS, RESTARTS, PARTITIONS, DELAYS, DUPLICATES, RETRIES]
+            }
+        }
+    }
+
     /// What a campaign with it is, in one sentence.
     pub fn what(self) -> &'static str {
         match self {
             Driver::Sequential => "an engine on a simulated disk, and the power fails",
+            Driver::Service => {
+                "clients, a collector that owns an engine, and a network and a machine that fail"
+            }
         }
     }
 }
@@ -44,6 +69,15 @@ impl Driver {
 pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
     match setting.driver {
         Driver::Sequential => sequential::run(chooser, setting),
+        Driver::Service => service::run(chooser, setting),
+    }
+}
+
+/// The driver that finds this planted bug.
+pub fn of(bug: Bug) -> Driver {
+    match bug {
+        Bug::SV1 | Bug::SV2 => Driver::Service,
+        _ => Driver::Sequential,
     }
 }
 

@@ -21,10 +21,10 @@ mod operations;
 use super::{Step, watched};
 use crate::choice::{Chooser, Concern, SplitMix};
 use crate::damage::{self, Expected};
-use crate::disk::{Armed, Effect, IoKind, SimDisk, Snapshot, When};
+use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Model, Verdict, Violation};
-use crate::scenario::{Counts, Outcome, Setting};
+use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use crate::workload::{Op, Shape, Source};
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         violation,
         counts: run.counts,
         faults: run.faults,
+        events: Events::new(),
         hash: timeline.hash(),
         tape: run.chooser.made().clone(),
         lines: timeline.lines(),
