@@ -4,10 +4,12 @@ pub mod sequential;
 pub mod service;
 
 use crate::choice::Chooser;
+use crate::fault::Fault;
 use crate::model::{Verdict, Violation};
 use crate::scenario::{Outcome, Setting};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use tidewall::Error;
 use tidewall::plant::{self, Bug};
 
 /// A way to schedule the engine.
@@ -43,7 +45,29 @@ impl Driver {
         }
     }
 
-    /// What must have come about in a campaign, or it has measured nothing.
+    /// Whether it lets this fault happen often enough that a campaign without it has not measured it.
+    pub fn strikes_with(self, fault: Fault) -> bool {
+        use Fault::{
+            BitRot, FileCut, FileGone, Misdirected, RemoveError, RemoveKept, RemoveLost, SetLenError,
+        };
+        match self {
+            Driver::Sequential => true,
+            // Damage at rest is not the collector's business, and its store hardly ever removes or resizes a file.
+            Driver::Service => !matches!(
+                fault,
+                BitRot
+                    | FileCut
+                    | FileGone
+                    | Misdirected
+                    | RemoveError
+                    | RemoveKept
+                    | RemoveLost
+                    | SetLenError
+            ),
+        }
+    }
+
+    /// What else must have come about.
     pub fn demanded_events(self) -> &'static [&'static str] {
         match self {
             Driver::Sequential => &[],
@@ -106,4 +130,13 @@ fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
         let story = format!("panic: {}", text.unwrap_or_default());
         Err(Violation::new(Verdict::Stuck, "no panic", story))
     })
+}
+
+/// A call failed although nothing on the disk was wrong.
+fn stuck(call: &str, error: &Error) -> Violation {
+    let story = format!("{call}: {error}");
+    match error {
+        Error::Corrupt(_) => Violation::new(Verdict::Lost, "I6: only damage is called damage", story),
+        _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
+    }
 }

@@ -18,7 +18,7 @@ mod crashes;
 mod judging;
 mod operations;
 
-use super::{Step, watched};
+use super::{Step, stuck, watched};
 use crate::choice::{Chooser, Concern, SplitMix};
 use crate::damage::{self, Expected};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
@@ -243,14 +243,6 @@ impl<'a> Run<'a> {
         self.check_all()?;
         self.retire_engine();
         Ok(())
-    }
-}
-
-fn stuck(call: &str, error: &Error) -> Violation {
-    let story = format!("{call}: {error}");
-    match error {
-        Error::Corrupt(_) => Violation::new(Verdict::Lost, "I6: only damage is called damage", story),
-        _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
     }
 }
 

@@ -3,13 +3,14 @@
 //! # Applied once
 //!
 //! A request may come in again, at once or after its successors, to this life of the collector or to a later one. Each
-//! client therefore has a *marker* in the store, a point whose value is the number of its last batch that is durable. A
-//! batch is applied only if its number is above the marker; any other has been applied before and is acknowledged as it is.
+//! client therefore has a *marker* in the store, a point whose value is the number of its last batch that is durable.
+//! A batch is applied only if its number is above the marker; any other has been applied before and is acknowledged as
+//! it is.
 //!
-//! The engine makes one tag's frame atomic, not a batch of several tags, and after a crash what survives of one tag says
-//! nothing about another (I2). Were the marker written together with the points, a crash could keep the marker without the
-//! points: the client's retry would be taken for a repetition and acknowledged, and the batch be lost. Were it left
-//! in memory only, a straggler that comes in after a restart would put old values over new ones. So:
+//! The engine makes one tag's frame atomic, not a batch of several tags, and after a crash what survives of one tag
+//! says nothing about another (I2). Were the marker written together with the points, a crash could keep the marker
+//! without the points: the client's retry would be taken for a repetition and acknowledged, and the batch be lost. Were
+//! it left in memory only, a straggler that comes in after a restart would put old values over new ones. So:
 //!
 //! ```text
 //!   points ──► sync ──► markers ──► sync ──► acknowledge
@@ -27,7 +28,7 @@
 use super::event;
 use super::wire::{self, DATAGRAM_BYTES, REPLIES, REQUESTS, Reply, Request};
 use super::world::World;
-use crate::model::{Verdict, Violation};
+use crate::drivers::stuck;
 use madsim::net::Endpoint;
 use madsim::time::{Duration, Instant, interval, sleep, timeout};
 use std::collections::BTreeMap;
@@ -244,7 +245,7 @@ fn judge(world: &World, engine: &Engine) {
     };
     let judged = match show() {
         Ok(shown) => world.lock().judge(&shown),
-        Err(error) => Err(unexcused("query after recovery", &error)),
+        Err(error) => Err(stuck("query after recovery", &error)),
     };
     if let Err(violation) = judged {
         world.violate(violation);
@@ -262,11 +263,6 @@ fn excuse(world: &World, call: &'static str, error: &Error) {
         _ => false,
     };
     if !expected && !disk.is_dead() {
-        world.violate(unexcused(call, error));
+        world.violate(stuck(call, error));
     }
-}
-
-fn unexcused(call: &'static str, error: &Error) -> Violation {
-    let verdict = if matches!(error, Error::Corrupt(_)) { Verdict::Lost } else { Verdict::Stuck };
-    Violation::new(verdict, "calls succeed on a sound disk", format!("{call}: {error}"))
 }

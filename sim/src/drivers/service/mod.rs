@@ -10,8 +10,8 @@
 //!
 //! madsim runs all of it in one thread and in virtual time; a call of the engine is one event of it. Who runs next, how
 //! long a datagram takes and whether it is lost comes from a generator that the tape seeds; everything else is drawn
-//! from the tape itself. Each run has an operating-system thread of its own, because the order of std's hash maps, which
-//! madsim's network is made of, is a function of the seed in a new thread only.
+//! from the tape itself. Each run has an operating-system thread of its own, because the order of std's hash maps,
+//! which madsim's network is made of, is a function of the seed in a new thread only.
 //!
 //! The promise: **every acknowledged batch is there, exactly once in effect, after any history.**
 //!
@@ -51,8 +51,8 @@ use crate::scenario::{Outcome, Setting};
 pub const AVAILABLE: bool = cfg!(madsim);
 
 /// Why it may be missing, and what to do.
-pub const UNAVAILABLE: &str = "the service driver is not in this build: `--cfg madsim`, which makes it deterministic, was \
-    not among the compiler's flags. It stands in .cargo/config.toml; a RUSTFLAGS or CARGO_ENCODED_RUSTFLAGS in the \
+pub const UNAVAILABLE: &str = "the service driver is not in this build: `--cfg madsim`, which makes it deterministic, \
+    was not among the compiler's flags. It stands in .cargo/config.toml; a RUSTFLAGS or CARGO_ENCODED_RUSTFLAGS in the \
     environment replaces what stands there. Unset it and build again inside the repository";
 
 /// How often something of the service happened, by name.

@@ -38,16 +38,16 @@ impl Plan {
         let shape = Concern::Shape;
         Plan {
             config,
-            clients: chooser.between(shape, 1, 3),
-            batches: chooser.between(shape, 5, 15),
-            batch_max: chooser.pick(shape, &[6, 2, 12]),
+            clients: chooser.between(shape, 1, 5),
+            batches: chooser.between(shape, 6, 24),
+            batch_max: chooser.pick(shape, &[8, 2, 24]),
             overwrites: chooser.pick(shape, &[96, 0, 200]),
             duplicates: chooser.pick(shape, &[24, 0, 96]),
             delays: chooser.pick(shape, &[24, 0, 96]),
-            pause_ms: chooser.pick(shape, &[10, 1, 60]),
+            pause_ms: chooser.pick(shape, &[10, 0, 40]),
             timeout_ms: chooser.pick(shape, &[60, 30, 200]),
-            gather_ms: chooser.pick(shape, &[2, 1, 12]),
-            disturbances: chooser.between(shape, 2, 9),
+            gather_ms: chooser.pick(shape, &[5, 1, 20]),
+            disturbances: chooser.between(shape, 3, 14),
         }
     }
 }

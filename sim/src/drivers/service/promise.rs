@@ -1,7 +1,7 @@
 //! The oracle: which writes a key may show, as the clients know it.
 //!
-//! A key belongs to one client, which writes it again in later batches. Its history is the list of these writes, and two
-//! marks go along it:
+//! A key belongs to one client, which writes it again in later batches. Its history is the list of these writes, and
+//! two marks go along it:
 //!
 //! ```text
 //!   batch        2       5       6       9
@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Everything up to the newest batch that was *sent* may be there. The *floor* must be there, or something later: it is
-//! the last write of an acknowledged batch, or what a recovery has shown, for what a recovery shows is durable. A key that
-//! shows something below its floor has lost a batch, or has had an old one applied a second time; what is not in the
-//! history at all nobody wrote.
+//! the last write of an acknowledged batch, or what a recovery has shown, for what a recovery shows is durable. A key
+//! that shows something below its floor has lost a batch, or has had an old one applied a second time; what is not in
+//! the history at all nobody wrote.
 
 use crate::model::{Verdict, Violation};
 use std::collections::BTreeMap;

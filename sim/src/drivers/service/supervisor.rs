@@ -4,7 +4,7 @@ use super::world::World;
 use super::{client, collector, event, wire};
 use crate::choice::Concern;
 use crate::disk::{Armed, IoKind, When};
-use crate::drivers::Step;
+use crate::drivers::{Step, stuck};
 use crate::fault::Fault;
 use crate::model::{Verdict, Violation};
 use madsim::net::NetSim;
@@ -16,8 +16,11 @@ use tidewall::inspect;
 /// How often the supervisor looks whether the power has failed in an I/O or a promise was broken.
 const LOOK_MS: u32 = 4;
 
-/// Virtual time in which every batch must be acknowledged once nothing goes wrong any more.
+/// Virtual time in which every batch must be acknowledged once nothing goes wrong any more, and a store opened.
 const CALM_MS: u32 = 20_000;
+
+/// The longest that a partition, a slow spell or a broken disk lasts.
+const LATER_MS: u32 = 300;
 
 /// Crashes in a recovery, in the recovery from that, and in that again.
 const DEPTH: u32 = 3;
@@ -39,8 +42,12 @@ pub async fn run(world: World) -> Step {
         nodes.iter().zip(0..).map(|(node, client)| node.spawn(client::run(world.clone(), client))).collect();
     let nodes = nodes.iter().map(NodeHandle::id).collect();
     let supervisor = Supervisor { world, handle, service: service.id(), nodes, clients };
-    supervisor.disturb().await?;
-    supervisor.end().await
+    let mut ended = supervisor.disturb().await;
+    if ended.is_ok() {
+        ended = supervisor.end().await;
+    }
+    supervisor.shut_down().await;
+    ended
 }
 
 struct Supervisor {
@@ -95,12 +102,8 @@ impl Supervisor {
                 }
                 Disturbance::Partition => self.partition(),
                 Disturbance::SlowSpell => self.slow_spell(),
-                Disturbance::DiskError => {
-                    let armed = self.draw_error();
-                    self.world.note(&[], || format!("supervisor: {armed:?}"));
-                    self.world.disk().arm(armed);
-                    self.heal_later();
-                }
+                // What a commit is made of.
+                Disturbance::DiskError => self.arm(&[IoKind::Write, IoKind::Sync], 6),
                 Disturbance::NoSpace => {
                     self.world.disk().set_no_space(true);
                     self.heal_later();
@@ -114,32 +117,34 @@ impl Supervisor {
     async fn end(&self) -> Step {
         self.world.note(&[], || "supervisor: nothing goes wrong any more".into());
         self.heal();
-        let mut waited_ms = 0;
-        while !self.are_done() {
-            if waited_ms > CALM_MS {
-                let story = format!("not every batch was acknowledged within {CALM_MS} ms");
-                return Err(Violation::new(Verdict::Stuck, "clients are served", story));
-            }
-            self.wait(LOOK_MS).await?;
-            waited_ms += LOOK_MS;
-        }
+        self.until("every batch is acknowledged", || self.are_done()).await?;
         // Stragglers are still under way; the last power cut comes before some of them, and after others.
         self.wait(self.draw(Concern::Ops, 1, 400)).await?;
         self.heal();
         let boot = self.world.lock().boot;
         self.power_cut().await?;
-        let inspection = inspect(&self.world.disk());
-        let inspection = inspection.map_err(|error| stuck(format!("inspect: {error}")))?;
-        self.world.lock().counts.inspections += 1;
-        self.world.lock().counts.chunks += inspection.chunks.len() as u64;
-        if let Some(damage) = inspection.damage.first() {
-            let story = format!("the disk that a crash left is damaged: {damage}");
-            return Err(Violation::new(Verdict::Lost, "I4", story));
-        }
-        while self.world.lock().boot == boot {
+        self.until("the store is open again", || self.world.lock().boot > boot).await?;
+        self.look()
+    }
+
+    /// Waits for what must come about when nothing goes wrong.
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) -> Step {
+        for _ in 0..CALM_MS / LOOK_MS {
+            if is_so() {
+                return Ok(());
+            }
             self.wait(LOOK_MS).await?;
         }
-        self.look()
+        let story = format!("not within {CALM_MS} ms: {what}");
+        Err(Violation::new(Verdict::Stuck, "clients are served", story))
+    }
+
+    /// Ends every task. madsim's timers own the tasks that wait for them, tasks own their endpoints, and endpoints own
+    /// the timers: what is not ended in here would never be freed.
+    async fn shut_down(&self) {
+        self.handle.kill(self.service);
+        self.nodes.iter().for_each(|client| self.handle.kill(*client));
+        sleep(Duration::from_millis((LATER_MS + 1).into())).await;
     }
 
     fn are_done(&self) -> bool {
@@ -190,6 +195,7 @@ impl Supervisor {
                 world.power_cut();
                 world.is_opening = false;
             }
+            self.inspect()?;
             let again = depth < DEPTH && self.world.lock().chooser.chance(Concern::Crash, 64);
             if again {
                 let within = self.draw(Concern::Crash, 0, 16);
@@ -213,6 +219,22 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Now and then: a crash damages nothing, every checksum and every reference of the surviving disk holds.
+    fn inspect(&self) -> Step {
+        let world = &mut *self.world.lock();
+        // Before the first opening has ended there may be no manifest.
+        if world.boot == 0 || !world.chooser.chance(Concern::Crash, 48) {
+            return Ok(());
+        }
+        let inspection = inspect(&world.disk).map_err(|error| stuck("inspect", &error))?;
+        world.counts.inspections += 1;
+        world.counts.chunks += inspection.chunks.len() as u64;
+        let damage = inspection.damage.first().map(|damage| {
+            Violation::new(Verdict::Lost, "I4", format!("the disk that a crash left is damaged: {damage}"))
+        });
+        damage.map_or(Ok(()), Err)
+    }
+
     /// Kills what is left of the process and starts it again.
     async fn restart(&self) -> Step {
         self.handle.kill(self.service);
@@ -222,7 +244,11 @@ impl Supervisor {
         // madsim drops the killed tasks meanwhile, and a dead process writes nothing.
         sleep(Duration::from_millis(down_ms.into())).await;
         if disk.io_ops() != before {
-            return Err(stuck("a killed engine went to the disk while it was dropped".into()));
+            let story = "a killed engine went to the disk while it was dropped";
+            return Err(Violation::new(Verdict::Stuck, "Drop flushes nothing", story));
+        }
+        if self.world.lock().chooser.chance(Concern::Faults, 48) {
+            self.arm(&IoKind::ALL, 3);
         }
         self.world.lock().count(event::RESTARTS, true);
         self.handle.restart(self.service);
@@ -268,16 +294,16 @@ impl Supervisor {
         self.later(|_| calm_network());
     }
 
-    fn draw_error(&self) -> Armed {
-        let chooser = &mut self.world.lock().chooser;
-        let faults = Concern::Faults;
-        // A commit is made of writes and syncs; the rest is met by openings and flushes.
-        let kind = if chooser.chance(faults, 160) {
-            chooser.pick(faults, &[IoKind::Write, IoKind::Sync])
-        } else {
-            chooser.pick(faults, &IoKind::ALL)
+    /// Sets up an I/O error of one of these kinds, for a while.
+    fn arm(&self, kinds: &[IoKind], within: u32) {
+        let armed = {
+            let chooser = &mut self.world.lock().chooser;
+            let kind = chooser.pick(Concern::Faults, kinds);
+            Armed::draw(chooser, kind, within)
         };
-        Armed::draw(chooser, kind, 6)
+        self.world.note(&[], || format!("supervisor: {armed:?}"));
+        self.world.disk().arm(armed);
+        self.heal_later();
     }
 
     fn heal_later(&self) {
@@ -287,7 +313,7 @@ impl Supervisor {
     /// Does something after a drawn time, whatever the supervisor does meanwhile.
     fn later(&self, what: impl FnOnce(&World) + Send + 'static) {
         let world = self.world.clone();
-        let after_ms = self.draw(Concern::Ops, 10, 300);
+        let after_ms = self.draw(Concern::Ops, 10, LATER_MS);
         madsim::task::spawn(async move {
             sleep(Duration::from_millis(after_ms.into())).await;
             world.note(&[], || "supervisor: it is over".into());
@@ -308,8 +334,4 @@ impl Supervisor {
 
 fn calm_network() {
     NetSim::current().update_config(|config| *config = madsim::Config::default().net);
-}
-
-fn stuck(story: String) -> Violation {
-    Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story)
 }
