@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use tidewall_sim::choice::Chooser;
-use tidewall_sim::drivers::{self, Driver};
+use tidewall_sim::drivers;
 use tidewall_sim::scenario::Setting;
 use tidewall_sim::tape_file::TapeFile;
 
@@ -34,8 +34,7 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
             match TapeFile::parse(&bytes) {
                 Some(file) => {
                     let file = file.map_err(|why| Unusable(format!("{}: {why}", args.what)))?;
-                    setting_args.driver = Driver::named(&file.driver)
-                        .ok_or_else(|| Unusable(format!("no driver is called {}", file.driver)))?;
+                    setting_args.set_driver(&file.driver)?;
                     setting_args.profile = file.profile;
                     setting_args.plant = setting_args.plant.or(file.plant);
                     if setting_args.trace.is_empty() {
@@ -51,7 +50,7 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     let plant = setting_args.plant()?;
     let trace = setting_args.load_trace()?;
     let setting = Setting {
-        driver: setting_args.driver,
+        driver: setting_args.driver()?,
         profile: setting_args.profile()?,
         trace: trace.as_ref(),
         plant,
@@ -71,6 +70,7 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
                 "kind": "replay",
                 "violation": violation,
                 "counts": outcome.counts,
+                "events": outcome.events,
                 "trace_hash": hash,
             })
         );

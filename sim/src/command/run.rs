@@ -51,6 +51,7 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
+    let driver = args.setting.driver()?;
     let plant = args.setting.plant()?;
     let trace = args.setting.load_trace()?;
     let seeds = match (args.seeds, args.time) {
@@ -59,7 +60,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     };
     let shard = args.shard.unwrap_or((0, 1));
     let setting = Setting {
-        driver: args.setting.driver,
+        driver,
         profile: args.setting.profile()?,
         trace: trace.as_ref(),
         plant,
@@ -78,7 +79,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
         recheck_percent: args.recheck,
     };
     if !args.json {
-        println!("tidewall, {} driver: {}.", args.setting.driver.name(), args.setting.driver.what());
+        println!("tidewall, {} driver: {}.", driver.name(), driver.what());
         if let Some(bug) = plant {
             println!("Planted bug {}: {}.", bug.name(), bug.what());
         }
@@ -103,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
 
     let trace_files = args.setting.trace_files();
     let header = Header {
-        driver: args.setting.driver,
+        driver,
         profile: &args.setting.profile,
         plant: args.setting.plant.as_deref(),
         trace_files: &trace_files,

@@ -16,7 +16,7 @@ use tidewall_sim::trace::Trace;
 pub struct SettingArgs {
     /// How runs are scheduled
     #[arg(long, default_value = Driver::default().name(), value_parser = driver_parser())]
-    pub driver: Driver,
+    driver: Driver,
     /// What a power cut can do inside a sector
     #[arg(long, default_value = "any", value_parser = ["any", "sector", "byte", "garbage"])]
     pub profile: String,
@@ -34,6 +34,21 @@ fn driver_parser() -> impl TypedValueParser<Value = Driver> {
 }
 
 impl SettingArgs {
+    pub fn driver(&self) -> Result<Driver, Unusable> {
+        if let Some(why) = self.driver.unavailable() {
+            return Err(Unusable(why.into()));
+        }
+        if self.driver == Driver::Service && !self.trace.is_empty() {
+            return Err(Unusable("the service driver makes its own points and takes no --trace".into()));
+        }
+        Ok(self.driver)
+    }
+
+    pub fn set_driver(&mut self, name: &str) -> Result<(), Unusable> {
+        self.driver = Driver::named(name).ok_or_else(|| Unusable(format!("no driver is called {name}")))?;
+        Ok(())
+    }
+
     pub fn plant(&self) -> Result<Option<Bug>, Unusable> {
         let Some(name) = &self.plant else { return Ok(None) };
         match Bug::ALL.iter().find(|bug| bug.name() == name) {
