@@ -187,29 +187,32 @@ impl<'a> Life<'a> {
 
     /// Applies what is new in a group and makes it durable. On an error nothing of it may be acknowledged.
     async fn commit(&mut self, group: &[Request]) -> tidewall::Result<()> {
-        let new: Vec<_> = group.iter().filter(|request| self.is_new(request)).collect();
+        // Each once, should an attempt and its retry have come in together.
+        let new = group.iter().filter(|request| self.is_new(request));
+        let new: BTreeMap<_, _> = new.map(|request| ((request.client, request.batch), request)).collect();
         self.world.lock().add(event::REPEATED, (group.len() - new.len()) as u64);
         if new.is_empty() {
             return Ok(());
         }
-        for request in &new {
+        for request in new.values() {
             self.engine.write_batch(&request.points)?;
         }
         sleep(DISK_LATENCY).await;
         // The points are durable before their marker is written, and the marker before anybody hears of it.
         self.engine.sync()?;
-        for request in &new {
+        for request in new.values() {
             self.engine.write(Point::new(MARKERS + request.client, 0, request.batch.into()))?;
         }
         sleep(DISK_LATENCY).await;
         self.engine.sync()?;
-        for request in &new {
+        for request in new.values() {
             self.applied.insert(request.client, request.batch);
         }
         let stats = self.engine.stats();
         let world = &mut *self.world.lock();
         world.progress = (stats.rotations, stats.blocks_written);
-        world.counts.points_written += new.iter().map(|request| request.points.len() as u64 + 1).sum::<u64>();
+        world.counts.points_written +=
+            new.values().map(|request| request.points.len() as u64 + 1).sum::<u64>();
         world.count(event::GROUP_COMMITS, true);
         world.add(event::COMMITTED, new.len() as u64);
         Ok(())
