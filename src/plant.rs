@@ -68,6 +68,8 @@ bugs! {
     R3: "a query looks at the version after it has let go of the tag's buffer",
     R4: "an edit of the manifest is written behind one whose sync has failed",
     S1: "recovery believes the unproven tail without making it durable again",
+    SV1: "the collector of the service driver acknowledges a batch when it comes in, before any sync",
+    SV2: "the collector of the service driver forgets, when it restarts, which batches it has applied",
 }
 
 #[cfg(feature = "plant")]

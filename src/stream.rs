@@ -205,8 +205,7 @@ impl Stream {
         let checkpoint_lsn = self.checkpoint(appended_lsn, &sealed);
         let published_lsn = self.published_checkpoint();
         if blocks.is_empty() && checkpoint_lsn <= published_lsn {
-            // Nothing to say; but a segment may have been filled since the last edit with points that it covers.
-            return Ok(self.log.retire(published_lsn));
+            return Ok(0);
         }
         let counted = (blocks.len() as u64, blocks.iter().map(|block| u64::from(block.len)).sum());
         let watermarks = Some((checkpoint_lsn, self.log.watermarks().durable));

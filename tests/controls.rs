@@ -6,6 +6,7 @@
 use std::num::NonZero;
 use tidewall::plant::Bug;
 use tidewall_sim::disk::Lie;
+use tidewall_sim::drivers;
 use tidewall_sim::fault::Fault;
 use tidewall_sim::model::Verdict;
 use tidewall_sim::runner::{self, Campaign, Sum};
@@ -39,7 +40,10 @@ fn an_honest_disk_and_a_sound_engine_survive_and_every_fault_strikes() {
 #[test]
 fn every_planted_bug_is_found() {
     for bug in Bug::ALL {
-        let sum = campaign(2000, Setting { plant: Some(*bug), ..Setting::default() });
+        // Those of weak memory are caught by the models of tests/loom.
+        let Some(driver) = drivers::of(*bug) else { continue };
+        let setting = Setting { driver, plant: Some(*bug), ..Setting::default() };
+        let sum = campaign(2000, setting);
         let found = sum.failures.first().unwrap_or_else(|| panic!("{} survives: {}", bug.name(), bug.what()));
         println!("{:<4} seed {:>4}: {}", bug.name(), found.seed, found.violation);
     }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use tidewall_sim::choice::Chooser;
-use tidewall_sim::drivers::sequential;
+use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::runner::profile;
 use tidewall_sim::scenario::Setting;
 use tidewall_sim::tape_file::TapeFile;
@@ -20,9 +20,12 @@ fn every_saved_tape_keeps_its_promises() {
     for path in paths {
         let file = TapeFile::parse(&std::fs::read(&path).unwrap()).expect("a tape").expect("a whole one");
         println!("{}: {}", path.display(), file.story);
-        let setting =
-            Setting { profile: profile(&file.profile).expect("a known profile"), ..Setting::default() };
-        let outcome = sequential::run(Chooser::from_tape(file.tape), setting);
+        let setting = Setting {
+            driver: Driver::named(&file.driver).expect("a known driver"),
+            profile: profile(&file.profile).expect("a known profile"),
+            ..Setting::default()
+        };
+        let outcome = drivers::run(Chooser::from_tape(file.tape), setting);
         assert_eq!(outcome.violation, None, "{}: {}", path.display(), file.story);
     }
 }

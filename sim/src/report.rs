@@ -1,7 +1,9 @@
 //! What a campaign says at its end: for a person, and for a machine.
 
+use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
 use crate::runner::Sum;
+use crate::scenario::Events;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -46,6 +48,8 @@ pub struct Summary<'a> {
     violations: u64,
     #[serde(flatten)]
     counts: crate::scenario::Counts,
+    #[serde(flatten)]
+    events: &'a Events,
     crashes_per_seed: f64,
     faults: BTreeMap<&'static str, Count>,
     not_measured: Vec<&'static str>,
@@ -58,6 +62,8 @@ pub struct Summary<'a> {
 /// What the summary says besides the sum.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
+    /// Who ran the engine.
+    pub driver: Driver,
     /// Name of the persistence profile.
     pub profile: &'a str,
     /// Name of the planted bug.
@@ -71,9 +77,12 @@ pub struct Header<'a> {
 /// Faults need some runs to come up at all; below this number of seeds an unfired one is no finding.
 const SEEDS_FOR_EVERY_FAULT: u64 = 1000;
 
+/// Nor below this number what a driver does in almost every seed.
+const SEEDS_FOR_EVERY_EVENT: u64 = 100;
+
 impl<'a> Summary<'a> {
     /// Puts a sum into words.
-    pub fn new(header: Header<'a>, sum: &Sum) -> Summary<'a> {
+    pub fn new(header: Header<'a>, sum: &'a Sum) -> Summary<'a> {
         // What a profile rules out, or what is too rare for a few seeds, was not asked for.
         let excluded = |fault: Fault| match header.profile {
             "sector" => matches!(fault, Fault::TornByte | Fault::Garbage),
@@ -81,23 +90,27 @@ impl<'a> Summary<'a> {
             "garbage" => fault == Fault::TornByte,
             _ => false,
         };
-        let unfired = |fault: &Fault| sum.faults.of(*fault).fired == 0 && !excluded(*fault);
-        let not_measured: Vec<&str> =
-            Fault::ALL.iter().copied().filter(|fault| unfired(fault)).map(Fault::name).collect();
+        let unfired = |fault: &Fault| {
+            sum.faults.of(*fault).fired == 0 && header.driver.strikes_with(*fault) && !excluded(*fault)
+        };
+        let faults = Fault::ALL.iter().copied().filter(unfired).map(Fault::name);
+        let absent = |event: &&str| sum.events.get(event).is_none_or(|times| *times == 0);
+        let events = header.driver.demanded_events().iter().copied().filter(absent);
+        let not_measured: Vec<&str> = events.clone().chain(faults).collect();
+        let too_little = (sum.seeds >= SEEDS_FOR_EVERY_FAULT && !not_measured.is_empty())
+            || (sum.seeds >= SEEDS_FOR_EVERY_EVENT && events.count() > 0);
         let result = if !sum.diverged.is_empty() {
             Result::HarnessBroken
         } else if !sum.failures.is_empty() {
             Result::Violated
-        } else if sum.counts.acked_points_checked == 0
-            || (sum.seeds >= SEEDS_FOR_EVERY_FAULT && !not_measured.is_empty())
-        {
+        } else if sum.counts.acked_points_checked == 0 || too_little {
             Result::NotMeasured
         } else {
             Result::Survived
         };
         Summary {
             kind: "summary",
-            driver: "sequential",
+            driver: header.driver.name(),
             profile: header.profile,
             plant: header.plant,
             trace_files: header.trace_files,
@@ -108,6 +121,7 @@ impl<'a> Summary<'a> {
             diverged: sum.diverged.len() as u64,
             violations: sum.failures.len() as u64,
             counts: sum.counts,
+            events: &sum.events,
             crashes_per_seed: rounded(sum.counts.crashes as f64 / sum.seeds.max(1) as f64),
             faults: sum.faults.by_name(),
             not_measured,
@@ -181,6 +195,12 @@ impl<'a> Summary<'a> {
         line("trace hash", self.trace_hash.clone());
         // A campaign that stopped early has little to say about what it did not try.
         if self.result != Result::Violated {
+            if !self.events.is_empty() {
+                text.push_str("\n  event                        times\n");
+            }
+            for (name, times) in self.events {
+                writeln!(text, "  {name:<24} {:>9}", grouped(*times)).expect("a string takes everything");
+            }
             text.push_str("\n  fault                        armed        fired\n");
             for (name, count) in &self.faults {
                 let note = if count.fired == 0 { "   not measured" } else { "" };
@@ -206,7 +226,7 @@ impl<'a> Summary<'a> {
                 "NOT MEASURED: no acked point was ever looked for after a crash.".into()
             }
             Result::NotMeasured => {
-                format!("NOT MEASURED: these faults never struck: {}.", self.not_measured.join(", "))
+                format!("NOT MEASURED: these never came about: {}.", self.not_measured.join(", "))
             }
             Result::HarnessBroken => {
                 "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into()
@@ -243,7 +263,33 @@ mod tests {
 
     #[test]
     fn nothing_checked_is_not_success() {
-        let header = Header { profile: "any", plant: None, trace_files: &[], trace_bad_rows: 0 };
+        let header = Header {
+            driver: Driver::Sequential,
+            profile: "any",
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+        };
         assert_eq!(Summary::new(header, &Sum::default()).result(), Result::NotMeasured);
+    }
+
+    #[test]
+    fn a_service_that_was_never_killed_is_not_success() {
+        let header = Header {
+            driver: Driver::Service,
+            profile: "any",
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+        };
+        let mut sum = Sum { seeds: SEEDS_FOR_EVERY_EVENT, ..Sum::default() };
+        sum.counts.acked_points_checked = 1;
+        sum.events = Driver::Service.demanded_events().iter().map(|event| (*event, 1)).collect();
+        assert_eq!(Summary::new(header, &sum).result(), Result::Survived);
+        for event in ["kills", "restarts", "partitions"] {
+            let mut sum = sum.clone();
+            sum.events.insert(event, 0);
+            assert_eq!(Summary::new(header, &sum).result(), Result::NotMeasured);
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::choice::Chooser;
 use crate::disk::Profile;
-use crate::drivers::sequential;
+use crate::drivers;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
-use crate::scenario::{Counts, Outcome, Setting};
+use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::TraceHash;
 use parking_lot::Mutex;
 use std::num::NonZero;
@@ -52,6 +52,8 @@ pub struct Sum {
     pub counts: Counts,
     /// Which faults were armed and fired.
     pub faults: FaultCounts,
+    /// What else the driver counts.
+    pub events: Events,
     /// All traces in one number that does not depend on the order of the seeds.
     pub trace_hash: TraceHash,
     /// The failing seeds, lowest first; a campaign stops soon after the first.
@@ -66,7 +68,7 @@ pub struct Sum {
 
 /// Runs one seed.
 pub fn run_seed(seed: u64, setting: Setting<'_>) -> Outcome {
-    sequential::run(Chooser::from_seed(seed), setting)
+    drivers::run(Chooser::from_seed(seed), setting)
 }
 
 /// A run takes a millisecond or a few. One that takes so long goes round in circles without touching the disk; where it
@@ -140,6 +142,7 @@ impl Sum {
         self.seeds += 1;
         self.counts.add(&outcome.counts);
         self.faults.add(&outcome.faults);
+        self.add_events(&outcome.events);
         self.trace_hash.0 = self.trace_hash.0.wrapping_add(seed_hash(seed, outcome.hash));
         if seed.wrapping_mul(37) % 100 < campaign.recheck_percent {
             if run_seed(seed, campaign.setting).hash == outcome.hash {
@@ -153,11 +156,18 @@ impl Sum {
         }
     }
 
+    fn add_events(&mut self, events: &Events) {
+        for (name, times) in events {
+            *self.events.entry(name).or_default() += times;
+        }
+    }
+
     fn merge(&mut self, other: Sum) {
         self.seeds += other.seeds;
         self.rechecked += other.rechecked;
         self.counts.add(&other.counts);
         self.faults.add(&other.faults);
+        self.add_events(&other.events);
         self.trace_hash.0 = self.trace_hash.0.wrapping_add(other.trace_hash.0);
         self.failures.extend(other.failures);
         self.diverged.extend(other.diverged);
@@ -177,7 +187,7 @@ fn quiet_panics() {
     ONCE.call_once(|| {
         let default = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !sequential::is_running() {
+            if !drivers::is_running() {
                 default(info);
             }
         }));

@@ -2,16 +2,20 @@
 
 use crate::choice::Tape;
 use crate::disk::{Lie, Profile};
+use crate::drivers::Driver;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
 use crate::timeline::TraceHash;
 use crate::trace::Trace;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use tidewall::plant::Bug;
 
 /// What all runs of a campaign have in common.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting<'a> {
+    /// Who runs the engine.
+    pub driver: Driver,
     /// What a crash can do inside a sector.
     pub profile: Profile,
     /// Recorded points instead of generated ones.
@@ -71,6 +75,9 @@ impl Counts {
     }
 }
 
+/// What a driver counts besides, by name.
+pub type Events = BTreeMap<&'static str, u64>;
+
 /// What came of one run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -80,6 +87,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Which faults were armed and fired.
     pub faults: FaultCounts,
+    /// What else the driver counts.
+    pub events: Events,
     /// Everything that happened, in one number.
     pub hash: TraceHash,
     /// Every decision.

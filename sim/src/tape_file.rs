@@ -3,6 +3,7 @@
 //! ```text
 //! # seed 17: Lost (I2): tag 3: 2 of 40 acked points are gone …
 //! tidewall-tape 1
+//! driver: sequential
 //! profile: any
 //! plant: W6
 //! trace: nab/nyc_taxi.csv
@@ -20,6 +21,8 @@ const MAGIC: &str = "tidewall-tape 1";
 pub struct TapeFile {
     /// What it shows, on one line.
     pub story: String,
+    /// The driver's name; sequential in a file that has none.
+    pub driver: String,
     /// The persistence profile.
     pub profile: String,
     /// The planted bug.
@@ -33,7 +36,8 @@ pub struct TapeFile {
 impl TapeFile {
     /// The file's text.
     pub fn to_text(&self) -> String {
-        let mut text = format!("# {}\n{MAGIC}\nprofile: {}\n", self.story.replace('\n', " "), self.profile);
+        let story = self.story.replace('\n', " ");
+        let mut text = format!("# {story}\n{MAGIC}\ndriver: {}\nprofile: {}\n", self.driver, self.profile);
         if let Some(plant) = &self.plant {
             text += &format!("plant: {plant}\n");
         }
@@ -47,7 +51,7 @@ impl TapeFile {
     pub fn parse(bytes: &[u8]) -> Option<Result<TapeFile, String>> {
         let text = std::str::from_utf8(bytes).ok()?;
         let mut lines = text.lines();
-        let mut file = TapeFile { profile: "any".into(), ..TapeFile::default() };
+        let mut file = TapeFile { driver: "sequential".into(), profile: "any".into(), ..TapeFile::default() };
         let mut line = lines.next()?;
         if let Some(story) = line.strip_prefix("# ") {
             file.story = story.into();
@@ -59,6 +63,7 @@ impl TapeFile {
         let mut streams = String::new();
         for line in lines {
             match line.split_once(": ") {
+                Some(("driver", driver)) => file.driver = driver.into(),
                 Some(("profile", profile)) => file.profile = profile.into(),
                 Some(("plant", plant)) => file.plant = Some(plant.into()),
                 Some(("trace", trace)) => file.trace.push(trace.into()),
@@ -82,12 +87,19 @@ mod tests {
         }
         let file = TapeFile {
             story: "seed 3: a story".into(),
+            driver: "service".into(),
             profile: "byte".into(),
             plant: Some("W6".into()),
             trace: vec!["a b.csv".into()],
             tape: chooser.made().clone(),
         };
         assert_eq!(TapeFile::parse(file.to_text().as_bytes()), Some(Ok(file)));
+    }
+
+    #[test]
+    fn a_tape_without_a_driver_is_the_sequential_ones() {
+        let file = TapeFile::parse(b"tidewall-tape 1\nprofile: byte\nops: 1").unwrap().unwrap();
+        assert_eq!((&file.driver[..], &file.profile[..]), ("sequential", "byte"));
     }
 
     #[test]

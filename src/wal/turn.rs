@@ -180,8 +180,10 @@ impl Turn<'_> {
         let mut state = self.log.lock();
         state.leaving = false;
         left?;
-        let end_lsn = state.marks.appended;
-        state.ring.close(slot, end_lsn);
+        let marks = state.marks;
+        state.ring.close(slot, marks.appended);
+        // What it holds may be in blocks already: a flush can have ended while it was being left.
+        state.ring.retire(marks.checkpoint);
         state.active = None;
         state.stats.rotations += 1;
         Ok(())

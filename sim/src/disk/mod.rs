@@ -16,7 +16,7 @@ mod survival;
 pub use media::SECTOR;
 pub use survival::Profile;
 
-use crate::choice::Chooser;
+use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
 use media::Media;
@@ -108,6 +108,21 @@ pub struct Armed {
     pub sticky: bool,
     /// With this effect.
     pub effect: Effect,
+}
+
+impl Armed {
+    /// Draws an error for one of the next `within` operations of a kind.
+    pub fn draw(chooser: &mut Chooser, kind: IoKind, within: u32) -> Armed {
+        let faults = Concern::Faults;
+        let effect = match kind {
+            IoKind::Sync => chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean]),
+            _ => Effect::Part(chooser.below(faults, 256) as u8),
+        };
+        // Often one kind of file: what follows from a manifest that cannot be written is seen only if the rest can.
+        let only = chooser.pick(faults, &["", "MANIFEST", "chunk", "wal"]);
+        let after = chooser.below(faults, within);
+        Armed { kind, only, after, sticky: chooser.chance(faults, 64), effect }
+    }
 }
 
 /// Which side of an I/O's effect.
@@ -281,6 +296,11 @@ impl SimDisk {
     /// Whether the power has failed.
     pub fn is_dead(&self) -> bool {
         self.0.lock().dead
+    }
+
+    /// I/O calls since they were last taken.
+    pub fn io_ops(&self) -> u64 {
+        self.0.lock().io_ops
     }
 
     /// I/O calls since the last time this was asked.

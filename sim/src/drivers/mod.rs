@@ -1,4 +1,180 @@
-//! Who runs the engine: one file for each way to schedule it. All use the same disk, tape and oracle.
+//! Who runs the engine: one module for each way to schedule it. All use the same disk, tape and oracle.
 
 pub mod sequential;
+pub mod service;
 pub mod threads;
+
+use crate::choice::Chooser;
+use crate::fault::Fault;
+use crate::model::{Verdict, Violation};
+use crate::scenario::{Outcome, Setting};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tidewall::Error;
+use tidewall::plant::{self, Bug};
+
+/// A way to schedule the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// One thread, crashes at any I/O.
+    #[default]
+    Sequential,
+    /// The whole engine with all its threads, under shuttle.
+    Threads,
+    /// A collector and its clients under madsim.
+    Service,
+}
+
+impl Driver {
+    /// All drivers, with the names that the command line takes.
+    pub const ALL: [(&str, Driver); 3] =
+        [("sequential", Driver::Sequential), ("threads", Driver::Threads), ("service", Driver::Service)];
+
+    /// The name in reports, in tapes and on the command line.
+    pub fn name(self) -> &'static str {
+        let known = Driver::ALL.iter().find(|(_, driver)| *driver == self);
+        known.expect("`ALL` has every driver").0
+    }
+
+    /// The driver with this name.
+    pub fn named(name: &str) -> Option<Driver> {
+        Driver::ALL.iter().find(|(known, _)| *known == name).map(|(_, driver)| *driver)
+    }
+
+    /// Why this build cannot run it, if that is so.
+    pub fn unavailable(self) -> Option<&'static str> {
+        match self {
+            Driver::Service if !service::AVAILABLE => Some(service::UNAVAILABLE),
+            Driver::Sequential | Driver::Threads | Driver::Service => None,
+        }
+    }
+
+    /// Whether it lets this fault happen often enough that a campaign without it has not measured it.
+    pub fn strikes_with(self, fault: Fault) -> bool {
+        use Fault::{
+            BitRot, CrashNested, CrashRecovery, FileCut, FileGone, LenError, ListError, Misdirected,
+            ReadError, RemoveError, RemoveKept, RemoveLost, RenameError, SetLenError,
+        };
+        match self {
+            Driver::Sequential => true,
+            // Threads meet the errors of a running engine. A crash in an opening is one among the others.
+            Driver::Threads => !matches!(
+                fault,
+                BitRot
+                    | CrashNested
+                    | CrashRecovery
+                    | FileCut
+                    | FileGone
+                    | LenError
+                    | ListError
+                    | Misdirected
+                    | ReadError
+                    | RemoveError
+                    | RemoveKept
+                    | RemoveLost
+                    | RenameError
+                    | SetLenError
+            ),
+            // Damage at rest is not the collector's business, and its store hardly ever removes or resizes a file.
+            Driver::Service => !matches!(
+                fault,
+                BitRot
+                    | FileCut
+                    | FileGone
+                    | Misdirected
+                    | RemoveError
+                    | RemoveKept
+                    | RemoveLost
+                    | SetLenError
+            ),
+        }
+    }
+
+    /// What else must have come about.
+    pub fn demanded_events(self) -> &'static [&'static str] {
+        match self {
+            Driver::Sequential => &[],
+            Driver::Threads => {
+                use threads::event::{
+                    BACKGROUND_IO, CLOSES, PCT, PREEMPTIONS, QUERIES, RANDOM, STICKY, SYNCS,
+                };
+                &[BACKGROUND_IO, CLOSES, PCT, PREEMPTIONS, QUERIES, RANDOM, STICKY, SYNCS]
+            }
+            Driver::Service => {
+                use service::event::{DELAYS, DUPLICATES, KILLS, PARTITIONS, POWER_CUTS, RESTARTS, RETRIES};
+                &[KILLS, POWER_CUTS, RESTARTS, PARTITIONS, DELAYS, DUPLICATES, RETRIES]
+            }
+        }
+    }
+
+    /// What a campaign with it is, in one sentence.
+    pub fn what(self) -> &'static str {
+        match self {
+            Driver::Sequential => "an engine on a simulated disk, and the power fails",
+            Driver::Threads => {
+                "an engine with all its threads, every switch between them a choice, and the power fails"
+            }
+            Driver::Service => {
+                "clients, a collector that owns an engine, and a network and a machine that fail"
+            }
+        }
+    }
+}
+
+/// Runs one tape.
+pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
+    match setting.driver {
+        Driver::Sequential => sequential::run(chooser, setting),
+        Driver::Threads => threads::run(chooser, setting),
+        Driver::Service => service::run(chooser, setting),
+    }
+}
+
+/// The driver that finds this planted bug; `None` for one that only shows in weak memory, which is loom's.
+pub fn of(bug: Bug) -> Option<Driver> {
+    use Bug::{C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, R1, R2, R3, R4, SV1, SV2, W16, W17, W20};
+    match bug {
+        SV1 | SV2 => Some(Driver::Service),
+        C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | R2 | R3 | R4 | W16 | W17 | W20 => {
+            Some(Driver::Threads)
+        }
+        R1 => None,
+        _ => Some(Driver::Sequential),
+    }
+}
+
+/// How a step of a run ends.
+type Step = Result<(), Violation>;
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a run: a panic here is a finding and need not be printed as it happens.
+pub fn is_running() -> bool {
+    RUNNING.get()
+}
+
+/// Runs with a planted bug switched on for this thread; a panic is a violation.
+fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
+    plant::set(bug);
+    RUNNING.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    RUNNING.set(false);
+    plant::set(None);
+    ended.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        let story = format!("panic: {}", text.unwrap_or_default());
+        Err(Violation::new(Verdict::Stuck, "no panic", story))
+    })
+}
+
+/// A call failed although nothing on the disk was wrong.
+fn stuck(call: &str, error: &Error) -> Violation {
+    let story = format!("{call}: {error}");
+    match error {
+        Error::Corrupt(_) => Violation::new(Verdict::Lost, "I6: only damage is called damage", story),
+        _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
+    }
+}

@@ -182,7 +182,7 @@ impl Run<'_> {
         } else {
             self.chooser.pick(Concern::Faults, &IoKind::ALL)
         };
-        self.draw_error_of(kind, 6)
+        Armed::draw(&mut self.chooser, kind, 6)
     }
 
     /// An error for a call of an opening, which makes some kinds of call seldom and others nowhere else.
@@ -190,28 +190,9 @@ impl Run<'_> {
         let rare = [IoKind::Remove, IoKind::SetLen, IoKind::Rename, IoKind::List, IoKind::SyncDir];
         if self.chooser.chance(Concern::Faults, 128) {
             let kind = self.chooser.pick(Concern::Faults, &rare);
-            return self.draw_error_of(kind, 1);
+            return Armed::draw(&mut self.chooser, kind, 1);
         }
         let kind = self.chooser.pick(Concern::Faults, &IoKind::ALL);
-        self.draw_error_of(kind, 6)
-    }
-
-    pub(super) fn draw_error_of(&mut self, kind: IoKind, within: u32) -> Armed {
-        let faults = Concern::Faults;
-        let effect = match kind {
-            IoKind::Sync => {
-                self.chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
-            }
-            _ => Effect::Part(self.chooser.below(faults, 256) as u8),
-        };
-        // Often one kind of file: what follows from a manifest that cannot be written is seen only if the rest can.
-        let only = self.chooser.pick(faults, &["", "MANIFEST", "chunk", "wal"]);
-        Armed {
-            kind,
-            only,
-            after: self.chooser.below(faults, within),
-            sticky: self.chooser.chance(faults, 64),
-            effect,
-        }
+        Armed::draw(&mut self.chooser, kind, 6)
     }
 }

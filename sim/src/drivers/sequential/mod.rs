@@ -18,54 +18,29 @@ mod crashes;
 mod judging;
 mod operations;
 
+use super::{Step, stuck, watched};
 use crate::choice::{Chooser, Concern, SplitMix};
 use crate::damage::{self, Expected};
-use crate::disk::{Armed, Effect, IoKind, SimDisk, Snapshot, When};
+use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Model, Verdict, Violation};
-use crate::scenario::{Counts, Outcome, Setting};
+use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use crate::workload::{Op, Shape, Source};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidewall::{Config, Durability, Engine, Error, Exec, InOrder, Inspection, Point, Task, inspect, plant};
+use tidewall::{Config, Durability, Engine, Error, Exec, InOrder, Inspection, Point, Task, inspect};
 
 /// Crashes in a recovery, in the recovery from that, and in that again.
 const DEPTH: u32 = 3;
-
-type Step = Result<(), Violation>;
-
-thread_local! {
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is in a run: a panic here is a finding and need not be printed as it happens.
-pub fn is_running() -> bool {
-    RUNNING.get()
-}
 
 /// Runs one tape.
 pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
     let timeline = if setting.with_lines { Timeline::with_lines() } else { Timeline::default() };
     let mut run = Run::new(chooser, setting, timeline.clone());
-    plant::set(setting.plant);
-    RUNNING.set(true);
-    let ended = catch_unwind(AssertUnwindSafe(|| run.all()));
-    RUNNING.set(false);
-    plant::set(None);
-    let violation = match ended {
-        Ok(ended) => ended.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-            let story = format!("panic: {}", text.unwrap_or_default());
-            Some(Violation::new(Verdict::Stuck, "no panic", story))
-        }
-    };
+    let violation = watched(setting.plant, || run.all()).err();
     if let Some(violation) = &violation {
         timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
     }
@@ -75,6 +50,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         violation,
         counts: run.counts,
         faults: run.faults,
+        events: Events::new(),
         hash: timeline.hash(),
         tape: run.chooser.made().clone(),
         lines: timeline.lines(),
@@ -267,14 +243,6 @@ impl<'a> Run<'a> {
         self.check_all()?;
         self.retire_engine();
         Ok(())
-    }
-}
-
-fn stuck(call: &str, error: &Error) -> Violation {
-    let story = format!("{call}: {error}");
-    match error {
-        Error::Corrupt(_) => Violation::new(Verdict::Lost, "I6: only damage is called damage", story),
-        _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
     }
 }
 

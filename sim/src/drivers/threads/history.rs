@@ -14,9 +14,26 @@
 
 use crate::model::{Verdict, Violation};
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// What was written: the bits of a number that no other point of the run has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Value(u64);
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Value {
+        Value(value.to_bits())
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from_bits(self.0))
+    }
+}
 
 /// Values by time.
-pub(super) type View = BTreeMap<i64, u64>;
+pub(super) type View = BTreeMap<i64, Value>;
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +49,7 @@ pub(super) enum Fate {
 pub(super) struct Write {
     pub(super) tag: u32,
     pub(super) ts_us: i64,
-    /// Of no other point.
-    pub(super) value: u64,
+    pub(super) value: Value,
     /// The call, and the point's place in it.
     pub(super) call: u32,
     pub(super) index: u32,
@@ -78,7 +94,8 @@ impl TagHistory<'_> {
         owed: impl Fn(&Write) -> bool,
         what: &str,
     ) -> Result<(), Violation> {
-        let by_value: BTreeMap<u64, &Write> = self.writes.iter().map(|write| (write.value, *write)).collect();
+        let by_value: BTreeMap<Value, &Write> =
+            self.writes.iter().map(|write| (write.value, *write)).collect();
         let tag = self.tag;
         let fail = |verdict, promise, story: String| {
             Err(Violation::new(verdict, promise, format!("tag {tag}, {what}: {story}")))
@@ -91,16 +108,22 @@ impl TagHistory<'_> {
                     return fail(
                         Verdict::Invented,
                         "refusals",
-                        format!("point {value} at {ts_us} was refused"),
+                        format!("point {value:?} at {ts_us} was refused"),
                     );
                 }
                 None if self.base.get(ts_us) == Some(value) => {}
-                _ => return fail(Verdict::Invented, "I5", format!("nobody wrote point {value} at {ts_us}")),
+                _ => {
+                    return fail(Verdict::Invented, "I5", format!("nobody wrote point {value:?} at {ts_us}"));
+                }
             }
         }
         for (ts_us, value) in self.base {
             if !view.contains_key(ts_us) {
-                return fail(Verdict::Lost, "I2", format!("point {value} at {ts_us}, there before, is gone"));
+                return fail(
+                    Verdict::Lost,
+                    "I2",
+                    format!("point {value:?} at {ts_us}, there before, is gone"),
+                );
             }
         }
         // Whatever ended before the latest beginning among the shown ones must be there, and in a call what comes first.
@@ -126,7 +149,7 @@ impl TagHistory<'_> {
                 let why = if owes { "it was owed" } else { "a later point of the tag is there" };
                 let promise = if owes { "accepted points are visible, acked ones survive" } else { "I2" };
                 let story = format!(
-                    "point {} at {} is not there (found {found:?}), though {why}",
+                    "point {:?} at {} is not there (found {found:?}), though {why}",
                     write.value, write.ts_us
                 );
                 return fail(Verdict::Lost, promise, story);
@@ -166,11 +189,11 @@ impl TagHistory<'_> {
 /// first (forward), the register held the value all that time; two such zones must not overlap, and a value whose zone is
 /// the other way round must find a moment outside of them.
 pub(super) fn register(
-    initial: Option<u64>,
+    initial: Option<Value>,
     writes: &[&Write],
-    reads: &[(u64, u64, Option<u64>)],
+    reads: &[(u64, u64, Option<Value>)],
 ) -> Result<(), String> {
-    let mut zones: BTreeMap<Option<u64>, (u64, u64, u64)> = BTreeMap::new();
+    let mut zones: BTreeMap<Option<Value>, (u64, u64, u64)> = BTreeMap::new();
     // Written before everything.
     zones.insert(initial, (0, 0, 0));
     for write in writes {
@@ -216,13 +239,25 @@ pub(super) fn register(
 mod tests {
     use super::*;
 
-    fn write(value: u64, begin: u64, end: u64) -> Write {
-        let (tag, ts_us, call, index) = (1, 0, value as u32, 0);
-        Write { tag, ts_us, value, call, index, begin, end, fate: Fate::Accepted, acked: false }
+    fn write(value: u32, begin: u64, end: u64) -> Write {
+        let (tag, ts_us, call, index) = (1, 0, value, 0);
+        Write {
+            tag,
+            ts_us,
+            value: f64::from(value).into(),
+            call,
+            index,
+            begin,
+            end,
+            fate: Fate::Accepted,
+            acked: false,
+        }
     }
 
-    fn holds(writes: &[Write], reads: &[(u64, u64, Option<u64>)]) -> bool {
-        register(None, &writes.iter().collect::<Vec<_>>(), reads).is_ok()
+    fn holds(writes: &[Write], reads: &[(u64, u64, Option<u32>)]) -> bool {
+        let value = |value: u32| f64::from(value).into();
+        let reads: Vec<_> = reads.iter().map(|(begin, end, read)| (*begin, *end, read.map(value))).collect();
+        register(None, &writes.iter().collect::<Vec<_>>(), &reads).is_ok()
     }
 
     #[test]
@@ -255,11 +290,12 @@ mod tests {
             write.ts_us = ts_us;
         }
         writes[2].fate = Fate::InDoubt;
-        let base = View::from([(-1, 100)]);
+        let base = View::from([(-1, 100.0.into())]);
         let history = TagHistory { tag: 1, base: &base, writes: writes.iter().collect() };
-        let judge = |shown: &[(i64, u64)], owed: u64| {
-            let view = shown.iter().copied().chain([(-1, 100)]).collect();
-            history.judge(&view, |write| write.value <= owed, "").map_err(|violation| violation.verdict)
+        let judge = |shown: &[(i64, u32)], owed: u32| {
+            let shown = shown.iter().copied().chain([(-1, 100)]);
+            let view = shown.map(|(ts_us, value)| (ts_us, f64::from(value).into())).collect();
+            history.judge(&view, |write| write.call <= owed, "").map_err(|violation| violation.verdict)
         };
         assert_eq!(judge(&[(0, 1), (1, 2), (2, 3)], 2), Ok(()));
         assert_eq!(judge(&[(0, 1)], 1), Ok(()));

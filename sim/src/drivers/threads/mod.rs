@@ -19,16 +19,18 @@
 //! | this one | lives, crashes, judging |
 
 mod disk;
+pub mod event;
 mod history;
 mod schedule;
 mod script;
 mod workers;
 
+use super::{Step, stuck, watched};
 use crate::choice::{Chooser, Concern};
 use crate::disk::{Armed, Effect, IoKind, SimDisk, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Verdict, Violation};
-use crate::scenario::{Counts, Outcome, Setting};
+use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use disk::{Failed, Seen};
 use history::{Fate, Read, TagHistory, View, Write};
@@ -36,7 +38,6 @@ use parking_lot::{Mutex, MutexGuard};
 use schedule::TapeScheduler;
 use script::{End, Life, TAGS};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tidewall::plant::Bug;
@@ -49,14 +50,13 @@ const STEPS_MAX: usize = 200_000;
 /// Stack of each scheduled thread: recovery keeps no large values on it.
 const STACK_BYTES: usize = 256 << 10;
 
-type Step = Result<(), Violation>;
-
 /// What the threads of a run share, outside of what is scheduled. Its locks are never held at a scheduling point.
 struct World {
     chooser: Mutex<Chooser>,
     timeline: Timeline,
     clock: AtomicU64,
     told: Mutex<Told>,
+    events: Mutex<Events>,
 }
 
 /// What the threads of one life were told.
@@ -90,6 +90,10 @@ impl World {
         self.told.lock()
     }
 
+    fn count(&self, event: &'static str, times: u64) {
+        *self.events.lock().entry(event).or_default() += times;
+    }
+
     fn violate(&self, violation: Violation) {
         self.lock().violation.get_or_insert(violation);
     }
@@ -103,6 +107,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         timeline: timeline.clone(),
         clock: AtomicU64::new(0),
         told: Mutex::default(),
+        events: Mutex::default(),
     });
     let disk = SimDisk::new(timeline.clone());
     disk.set_lie(setting.lie);
@@ -115,9 +120,11 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         counts: Counts::default(),
         faults: FaultCounts::default(),
     };
-    plant(setting.plant);
-    let ended = run.all();
-    plant(None);
+    let ended = watched(setting.plant, || {
+        scheduled::plant::set(setting.plant.and_then(same_bug));
+        run.all()
+    });
+    scheduled::plant::set(None);
     if let Err(violation) = &ended {
         timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
     }
@@ -127,17 +134,16 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         violation: ended.err(),
         counts: run.counts,
         faults: run.faults,
+        events: std::mem::take(&mut *world.events.lock()),
         hash: timeline.hash(),
         tape,
         lines: timeline.lines(),
     }
 }
 
-/// Switches a planted bug on in both builds of the engine.
-fn plant(bug: Option<Bug>) {
-    tidewall::plant::set(bug);
-    let same = |bug: Bug| scheduled::plant::Bug::ALL.iter().copied().find(|other| other.name() == bug.name());
-    scheduled::plant::set(bug.and_then(same));
+/// The bug in the other build of the engine.
+fn same_bug(bug: Bug) -> Option<scheduled::plant::Bug> {
+    scheduled::plant::Bug::ALL.iter().copied().find(|other| other.name() == bug.name())
 }
 
 struct Run<'a> {
@@ -180,19 +186,18 @@ impl Run<'_> {
         config.max_steps = shuttle::MaxSteps::FailAfter(STEPS_MAX);
         config.silence_warnings = true;
         let runner = shuttle::Runner::new(TapeScheduler::new(self.world.clone()), config);
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            runner.run(move || workers::live(&world, &disk, &script));
-        }));
+        runner.run(move || workers::live(&world, &disk, &script));
         let told = self.world.lock();
+        self.world.count(event::LIVES, 1);
         self.counts.operations += told.calls;
         self.counts.rotations += told.rotations;
         self.counts.blocks += told.blocks;
         self.counts.points_written += told.writes.len() as u64;
-        if let Some(violation) = &told.violation {
-            return Err(violation.clone());
-        }
-        drop(told);
-        ended.map_err(|panic| Violation::new(Verdict::Stuck, "every call ends", what_panicked(&*panic)))
+        self.world.count(event::BACKGROUND_IO, told.background_io.len() as u64);
+        self.world.count(event::CLOSES, told.closed.into());
+        self.world.count(event::QUERIES, told.reads.len() as u64);
+        self.world.count(event::SYNCS, told.syncs.len() as u64);
+        told.violation.clone().map_or(Ok(()), Err)
     }
 
     /// Sets up what will go wrong.
@@ -264,7 +269,7 @@ impl Run<'_> {
         }
         for tag in TAGS {
             let points = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
-            let view: View = points.iter().map(|point| (point.ts_us, point.value.to_bits())).collect();
+            let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
             self.counts.points_checked += view.len() as u64;
             let history = tag_history(&told, tag, &self.base[&tag]);
             self.counts.acked_points_checked +=
@@ -341,14 +346,4 @@ fn plain(config: &scheduled::Config) -> Config {
         flush_workers: 1,
         flush_delay_ms: None,
     }
-}
-
-fn stuck(call: &str, error: &tidewall::Error) -> Violation {
-    let verdict = if matches!(error, tidewall::Error::Corrupt(_)) { Verdict::Lost } else { Verdict::Stuck };
-    Violation::new(verdict, "calls succeed on a sound disk", format!("{call}: {error}"))
-}
-
-fn what_panicked(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
 }

@@ -8,7 +8,7 @@
 //!
 //! The plainest choice, 0, is always the thread that is running: a shrunk tape is one with few switches.
 
-use super::World;
+use super::{World, event};
 use crate::choice::Concern;
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 use std::sync::Arc;
@@ -36,7 +36,15 @@ pub(super) struct TapeScheduler {
     world: Arc<World>,
     mode: Mode,
     steps: u32,
+    preemptions: u32,
     begun: bool,
+}
+
+impl Drop for TapeScheduler {
+    fn drop(&mut self) {
+        self.world.count(event::CHOICES, self.steps.into());
+        self.world.count(event::PREEMPTIONS, self.preemptions.into());
+    }
 }
 
 impl TapeScheduler {
@@ -54,7 +62,13 @@ impl TapeScheduler {
                 }
             }
         };
-        TapeScheduler { world, mode, steps: 0, begun: false }
+        let name = match mode {
+            Mode::Random => event::RANDOM,
+            Mode::Sticky { .. } => event::STICKY,
+            Mode::Pct { .. } => event::PCT,
+        };
+        world.count(name, 1);
+        TapeScheduler { world, mode, steps: 0, preemptions: 0, begun: false }
     }
 }
 
@@ -95,6 +109,7 @@ impl Scheduler for TapeScheduler {
                 highest.expect("there are at least two").id()
             }
         };
+        self.preemptions += u32::from(here.is_some() && Some(next) != current);
         Some(next)
     }
 

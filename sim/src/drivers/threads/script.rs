@@ -60,7 +60,7 @@ impl Life {
         };
         let writers = chooser.between(shape, 2, 4);
         let mut threads: Vec<_> = (1..=writers).map(|writer| draw_writer(chooser, writer, clock)).collect();
-        for weights in [SYNCER, READER, KEEPER] {
+        for weights in [SYNCER, READER, READER, KEEPER] {
             if chooser.chance(shape, 176) {
                 threads.push(draw_role(chooser, &weights));
             }
@@ -80,7 +80,7 @@ pub(super) fn geometry(chooser: &mut Chooser) -> Config {
     let shape = Concern::Shape;
     let segments = chooser.pick(shape, &[2, 3]);
     Config {
-        wal_streams: chooser.pick(shape, &[1, 1, 2, 3]),
+        wal_streams: chooser.pick(shape, &[1, 2, 3, 2]),
         shards: chooser.pick(shape, &[1, 2, 4]),
         segment_bytes: chooser.pick(shape, &[1024, 2048, 1536]),
         segments,
@@ -105,8 +105,8 @@ fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
                 *clock += 1;
                 match chooser.below(Concern::Data, 8) {
                     // A few keys that everybody writes to.
-                    0 => (SHARED_TAG, chooser.below(Concern::Data, 2).into()),
-                    1 | 2 => (SHARED_TAG, *clock * 10),
+                    0 | 1 => (SHARED_TAG, chooser.below(Concern::Data, 2).into()),
+                    2 => (SHARED_TAG, *clock * 10),
                     3 => (TAGS[5], *clock * 10),
                     // Its own tag, at a time of an earlier point now and then.
                     4 => (writer, (*clock - 2) * 10),

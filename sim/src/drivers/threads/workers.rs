@@ -1,10 +1,11 @@
 //! The calls that the threads of a life make, and what is noted of each.
 
+use super::World;
 use super::disk::Disk;
 use super::history::{Fate, Read, View, Write};
 use super::script::{End, Life, Op};
-use super::{Step, World};
 use crate::disk::SimDisk;
+use crate::drivers::Step;
 use crate::model::{Verdict, Violation};
 use std::sync::Arc;
 use tidewall_shuttle::{Durability, Engine, Error, Point, Stats};
@@ -38,6 +39,11 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
         }
     }
     let stats = engine.stats();
+    let left = (stats.buffered_points, stats.sealed_buffers, stats.backlog_points, stats.busy_segments);
+    if world.lock().closed && left != (0, 0, 0, 0) {
+        let story = format!("points, sealed buffers, backlog and busy segments after a close: {left:?}");
+        world.violate(Violation::new(Verdict::Stuck, "close", story));
+    }
     let mut told = world.lock();
     (told.rotations, told.blocks) = (stats.rotations, stats.blocks_written);
 }
@@ -133,7 +139,7 @@ impl Caller {
                 told.writes.push(Write {
                     tag: *tag,
                     ts_us: *ts_us,
-                    value: value.to_bits(),
+                    value: value.into(),
                     call: begin as u32,
                     index,
                     begin,
@@ -198,7 +204,7 @@ impl Caller {
         let Some(end) = self.ended() else { return };
         match result {
             Ok(points) => {
-                let view: View = points.iter().map(|point| (point.ts_us, point.value.to_bits())).collect();
+                let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
                 self.world.timeline.note(&[end, view.len() as u64], || {
                     format!("{end:>5}  query of {begin}: {} points", view.len())
                 });

@@ -1,0 +1,157 @@
+//! What outlives every node: the disk, the tape, the oracle, the counters.
+//!
+//! All nodes hold it; madsim runs them in one thread, one event at a time, and nobody keeps it locked while waiting.
+
+use super::event;
+use super::plan::Plan;
+use super::promise::Promise;
+use crate::choice::Chooser;
+use crate::disk::{Profile, SimDisk};
+use crate::fault::FaultCounts;
+use crate::model::Violation;
+use crate::scenario::{Counts, Events, Outcome, Setting};
+use crate::timeline::Timeline;
+use madsim::time::TimeHandle;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidewall::Point;
+
+/// Everything that is not a node's own; clones are the same world.
+#[derive(Clone)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+    timeline: Timeline,
+}
+
+/// The world's state.
+pub struct State {
+    pub chooser: Chooser,
+    pub plan: Plan,
+    profile: Profile,
+    /// The machine's disk. A power cut puts another one in its place.
+    pub disk: SimDisk,
+    pub promise: Promise,
+    pub counts: Counts,
+    pub faults: FaultCounts,
+    events: Events,
+    /// The first promise that was seen broken.
+    pub violation: Option<Violation>,
+    /// Which life of the collector this is, from 1; 0 before its store has been opened at all.
+    pub boot: u32,
+    /// The collector is opening its store.
+    pub is_opening: bool,
+    /// Log segments and blocks that this life of the engine has written, to be added when it ends.
+    pub progress: (u64, u64),
+}
+
+impl World {
+    /// A world with an empty disk.
+    pub fn new(mut chooser: Chooser, setting: Setting<'_>) -> World {
+        let timeline = if setting.with_lines { Timeline::with_lines() } else { Timeline::default() };
+        let plan = Plan::draw(&mut chooser);
+        timeline.note(&[], || format!("PLAN     {plan:?}"));
+        let disk = SimDisk::new(timeline.clone());
+        disk.set_lie(setting.lie);
+        let state = State {
+            chooser,
+            plan,
+            profile: setting.profile,
+            disk,
+            promise: Promise::default(),
+            counts: Counts::default(),
+            faults: FaultCounts::default(),
+            events: event::ALL.into_iter().map(|name| (name, 0)).collect(),
+            violation: None,
+            boot: 0,
+            is_opening: false,
+            progress: (0, 0),
+        };
+        World { state: Arc::new(Mutex::new(state)), timeline }
+    }
+
+    /// For one event; never kept across an `await`.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The disk as it is now.
+    pub fn disk(&self) -> SimDisk {
+        self.lock().disk.clone()
+    }
+
+    /// Notes what happens in a node, with its virtual time.
+    pub fn note(&self, words: &[u64], line: impl FnOnce() -> String) {
+        let now = TimeHandle::current().elapsed();
+        let words = [&[now.as_nanos() as u64], words].concat();
+        self.timeline.note(&words, || format!("{:>10.6} s  {}", now.as_secs_f64(), line()));
+    }
+
+    /// A promise was seen broken; the supervisor ends the run.
+    pub fn violate(&self, violation: Violation) {
+        self.lock().violation.get_or_insert(violation);
+    }
+
+    /// What came of the run.
+    pub fn outcome(&self, ended: Option<Violation>) -> Outcome {
+        let mut state = self.lock();
+        let violation = state.violation.take().or(ended);
+        if let Some(violation) = &violation {
+            self.timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
+        }
+        state.end_engine();
+        state.take_counts();
+        Outcome {
+            violation,
+            counts: state.counts,
+            faults: state.faults.clone(),
+            events: state.events.clone(),
+            hash: self.timeline.hash(),
+            tape: state.chooser.made().clone(),
+            lines: self.timeline.lines(),
+        }
+    }
+}
+
+impl State {
+    /// Counts an event, if it happened.
+    pub fn count(&mut self, event: &'static str, happened: bool) {
+        self.add(event, u64::from(happened));
+    }
+
+    /// Counts several.
+    pub fn add(&mut self, event: &'static str, times: u64) {
+        *self.events.entry(event).or_default() += times;
+    }
+
+    /// The power fails, if it has not; what survives is the world's disk from now on.
+    pub fn power_cut(&mut self) {
+        let survivor = self.disk.power_cut(&mut self.chooser, self.profile);
+        self.take_counts();
+        self.disk = survivor;
+        self.counts.crashes += 1;
+        self.count(event::POWER_CUTS, true);
+    }
+
+    /// Compares what a store that was just opened shows.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn judge(&mut self, shown: &BTreeMap<u32, Vec<Point>>) -> Result<(), Violation> {
+        let checked = self.promise.recovered(shown)?;
+        self.counts.points_checked += checked.points;
+        self.counts.acked_points_checked += checked.acked;
+        Ok(())
+    }
+
+    /// An engine is gone.
+    pub fn end_engine(&mut self) {
+        self.counts.rotations += std::mem::take(&mut self.progress.0);
+        self.counts.blocks += std::mem::take(&mut self.progress.1);
+    }
+
+    fn take_counts(&mut self) {
+        self.faults.add(&self.disk.take_counts());
+        self.counts.io_ops += self.disk.take_io_ops();
+    }
+}
