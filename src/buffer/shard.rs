@@ -59,28 +59,27 @@ impl Shard {
     }
 
     /// Accepts points of one tag.
-    fn accept(&mut self, tag: TagId, entries: impl Iterator<Item = Entry>, batch_points: usize) -> i64 {
+    fn accept(&mut self, tag: TagId, entries: impl Iterator<Item = Entry>, batch_points: usize) -> usize {
         let buffer = self.tags.entry(tag).or_default();
-        buffer.accept(entries);
+        let more = buffer.accept(entries, batch_points);
         if !std::mem::replace(&mut buffer.listed, true) {
             self.with_tail.push(tag);
         }
-        let change = buffer.recount(batch_points);
-        if change > 0 && !std::mem::replace(&mut buffer.listed_full, true) {
+        if more > 0 && !std::mem::replace(&mut buffer.listed_full, true) {
             self.with_full.push(tag);
         }
-        change
+        more
     }
 
-    /// Appends tails. Returns by how many points the full batches have changed, and how many buffers were sealed.
+    /// Appends tails. Returns how many points fewer are in full batches, and how many buffers were sealed.
     fn append_tails(
         &mut self,
         which: Tails,
         limits: &Limits,
         append: &mut AppendBatch,
-    ) -> (Result<Drained>, i64, u64) {
+    ) -> (Result<Drained>, usize, u64) {
         let mut outcome = Ok(Drained::All);
-        let (mut change, mut sealed) = (0, 0);
+        let (mut fewer, mut sealed) = (0, 0);
         let tags = &mut self.tags;
         let mut visit = |tag: &TagId| {
             let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
@@ -91,7 +90,7 @@ impl Shard {
             };
             if wanted && matches!(outcome, Ok(Drained::All)) {
                 outcome = buffer.append_tail(*tag, limits.batch_points, which != Tails::Full, append);
-                change += buffer.recount(limits.batch_points);
+                fewer += buffer.recount(limits.batch_points);
                 if buffer.appended_points() >= limits.block_points {
                     sealed += u64::from(buffer.seal(*tag));
                 }
@@ -108,7 +107,7 @@ impl Shard {
             Tails::Full => self.with_full.retain(&mut visit),
             Tails::All | Tails::Due => self.with_tail.retain(&mut visit),
         }
-        (outcome, change, sealed)
+        (outcome, fewer, sealed)
     }
 
     fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) -> u64 {
@@ -137,25 +136,29 @@ struct Limits {
     block_points: usize,
 }
 
+/// On cache lines of its own: writers of one shard do not slow those of its neighbour.
+#[repr(align(128))]
+struct Padded<T>(T);
+
 /// The tag buffers of one stream.
 pub(crate) struct Buffers {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Padded<Mutex<Shard>>]>,
     limits: Limits,
     /// Sealed buffers in all shards.
     sealed: AtomicU64,
     /// Points in full batches that are not in the log yet. Changed under the lock of a shard, so that what is taken off
     /// has been added.
-    backlog: AtomicU64,
+    backlog: Padded<AtomicU64>,
 }
 
 impl Buffers {
     pub(crate) fn new(config: &Config) -> Buffers {
         let shards = config.shards.div_ceil(config.wal_streams).next_power_of_two();
         Buffers {
-            shards: (0..shards).map(|_| Mutex::new(Rank::Shard, Shard::default())).collect(),
+            shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
             limits: Limits { batch_points: config.batch_points, block_points: config.block_points },
             sealed: AtomicU64::new(0),
-            backlog: AtomicU64::new(0),
+            backlog: Padded(AtomicU64::new(0)),
         }
     }
 
@@ -167,7 +170,7 @@ impl Buffers {
     /// The shard of a tag, locked.
     pub(crate) fn lock(&self, tag: TagId) -> Guard<'_, Shard> {
         // The stream was chosen by the upper bits of the hash, the shard is by the lower ones.
-        self.shards[tag.hash() as usize & (self.shards.len() - 1)].lock()
+        self.shards[tag.hash() as usize & (self.shards.len() - 1)].0.lock()
     }
 
     /// Accepts points of one tag in its locked shard. Returns the backlog if that has made it longer.
@@ -179,13 +182,13 @@ impl Buffers {
     ) -> Option<u64> {
         match shard.accept(tag, entries, self.limits.batch_points) {
             0 => None,
-            more => Some(self.backlog.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
+            more => Some(self.backlog.0.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
         }
     }
 
     /// Points in full batches that are not in the log yet.
     pub(crate) fn backlog(&self) -> u64 {
-        self.backlog.load(Ordering::Acquire)
+        self.backlog.0.load(Ordering::Acquire)
     }
 
     /// Appends the tails of one shard to the log, tag by tag, and seals the buffers that have grown to a block.
@@ -195,10 +198,11 @@ impl Buffers {
         which: Tails,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
-        let mut shard = self.shards[shard].lock();
-        let (outcome, change, sealed) = shard.append_tails(which, &self.limits, append);
-        // Points are appended, never taken back: the change is negative or 0.
-        self.backlog.fetch_sub(change.unsigned_abs(), Ordering::AcqRel);
+        let mut shard = self.shards[shard].0.lock();
+        let (outcome, fewer, sealed) = shard.append_tails(which, &self.limits, append);
+        if fewer > 0 {
+            self.backlog.0.fetch_sub(fewer as u64, Ordering::AcqRel);
+        }
         self.count_sealed(sealed);
         outcome
     }
@@ -221,7 +225,7 @@ impl Buffers {
     pub(crate) fn seal(&self, scope: Scope) -> Vec<Arc<Sealed>> {
         let mut sealed = Vec::new();
         for shard in &self.shards {
-            let mut shard = shard.lock();
+            let mut shard = shard.0.lock();
             self.count_sealed(shard.seal(scope, &mut sealed));
         }
         sealed.sort_by_key(|sealed| (sealed.tag, sealed.first_lsn));
@@ -235,7 +239,7 @@ impl Buffers {
             flushing.iter().map(|sealed| (sealed.tag, sealed.end_lsn)).collect();
         let mut oldest = None;
         for shard in &self.shards {
-            for (tag, buffer) in &shard.lock().tags {
+            for (tag, buffer) in &shard.0.lock().tags {
                 let from = flushed_to.get(tag).copied().unwrap_or_default();
                 oldest = [oldest, buffer.first_unflushed(from)].into_iter().flatten().min();
             }
@@ -273,7 +277,7 @@ impl Buffers {
     pub(crate) fn tags(&self) -> Vec<TagId> {
         let mut tags = Vec::new();
         for shard in &self.shards {
-            let shard = shard.lock();
+            let shard = shard.0.lock();
             tags.extend(shard.tags.iter().filter(|(_, buffer)| buffer.points() > 0).map(|(tag, _)| *tag));
         }
         tags
@@ -281,8 +285,8 @@ impl Buffers {
 
     /// Points in memory.
     pub(crate) fn points(&self) -> u64 {
-        let points = |shard: &Mutex<Shard>| {
-            shard.lock().tags.values().map(|buffer| buffer.points() as u64).sum::<u64>()
+        let points = |shard: &Padded<Mutex<Shard>>| {
+            shard.0.lock().tags.values().map(|buffer| buffer.points() as u64).sum::<u64>()
         };
         self.shards.iter().map(points).sum()
     }

@@ -53,18 +53,24 @@ pub(crate) struct TagBuffer {
 }
 
 impl TagBuffer {
-    /// Accepts points.
-    pub(crate) fn accept(&mut self, entries: impl Iterator<Item = Entry>) {
+    /// Accepts points. Returns how many more points are in full batches now.
+    pub(crate) fn accept(&mut self, entries: impl Iterator<Item = Entry>, batch_points: usize) -> usize {
         self.entries.extend(entries);
+        let uncounted = self.tail_points() - self.counted;
+        // Nearly always; a division costs as much as all the rest.
+        if uncounted < batch_points {
+            return 0;
+        }
+        let more = uncounted - uncounted % batch_points;
+        self.counted += more;
+        more
     }
 
-    /// Counts the full batches of the tail anew; by how many points their number has changed.
-    pub(crate) fn recount(&mut self, batch_points: usize) -> i64 {
+    /// Counts the full batches of the tail anew, which has become shorter; by how many points they are fewer.
+    pub(crate) fn recount(&mut self, batch_points: usize) -> usize {
         let tail = self.tail_points();
         let full = tail - tail % batch_points;
-        let change = full as i64 - self.counted as i64;
-        self.counted = full;
-        change
+        std::mem::replace(&mut self.counted, full) - full
     }
 
     /// Takes in points that are in the log already: recovery.
