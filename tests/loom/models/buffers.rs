@@ -1,0 +1,131 @@
+//! The buffers of a stream: seal and release against write and query. The threads call an engine without threads of its
+//! own.
+
+use super::disk::MemDisk;
+use super::engine::{open, query, reopened};
+use super::log::{SECTOR_BYTES, config};
+use super::{DEADLOCK, Model, Twin, all, bounded, together};
+use crate::config::Config;
+use crate::plant::Bug;
+use crate::point::Point;
+
+const UNSEEN: &str = "a query does not see each accepted point once";
+const UNCOUNTED: &str = "the count of sealed buffers is not that of sealed buffers";
+const LOST: &str = "a durable point did not survive (I2)";
+
+/// Every thread brings the first points of one tag.
+pub(super) const NEW_TAG: Model = Model {
+    name: "new_tag",
+    question: "Does a tag that several threads write to for the first time keep the points of all?",
+    body: |threads| {
+        let engine = open(&MemDisk::new(), config());
+        let shared = engine.clone();
+        together(threads, move |number| {
+            shared.write(Point::new(1, number as i64, 0.5)).expect("accepted");
+        });
+        assert_eq!(query(&engine, 1), (0..threads as i64).collect::<Vec<_>>(), "{UNSEEN}");
+    },
+    sizes: &[all(2), all(3)],
+    twins: &[Twin { bug: Bug::C6, size: all(2), reason: UNSEEN }],
+};
+
+/// The first thread flushes while the others write and query.
+pub(super) const SEAL: Model = Model {
+    name: "seal",
+    question: "Does a query see each accepted point once, wherever a flush has taken it by then?",
+    body: |threads| {
+        let disk = MemDisk::new();
+        let engine = open(&disk, config());
+        engine.write(Point::new(1, 0, 0.5)).expect("accepted");
+        let shared = engine.clone();
+        together(threads, move |number| match number {
+            0 => shared.flush().expect("the disk is whole"),
+            1 => {
+                assert!(query(&shared, 1).starts_with(&[0]), "{UNSEEN}");
+                shared.write(Point::new(1, 1, 0.5)).expect("accepted");
+                assert_eq!(query(&shared, 1), [0, 1], "{UNSEEN}");
+            }
+            _ => assert!(query(&shared, 1).starts_with(&[0]), "{UNSEEN}"),
+        });
+        assert_eq!(query(&engine, 1), [0, 1], "{UNSEEN}");
+    },
+    sizes: &[all(2), bounded(3, 2)],
+    twins: &[
+        Twin { bug: Bug::C2, size: all(2), reason: UNSEEN },
+        Twin { bug: Bug::C3, size: all(2), reason: UNSEEN },
+        Twin { bug: Bug::F2, size: all(2), reason: UNSEEN },
+    ],
+};
+
+/// A buffer is sealed by the append that makes it long enough, and by a flush; a flush takes it off the count.
+pub(super) const SEALED_COUNT: Model = Model {
+    name: "sealed_count",
+    question: "Is every sealed buffer counted once, and every released one taken off once?",
+    body: |threads| {
+        let engine = open(&MemDisk::new(), Config { block_points: 1, ..config() });
+        engine.write(Point::new(1, 0, 0.5)).expect("accepted");
+        let shared = engine.clone();
+        together(threads, move |number| {
+            if number == 0 {
+                shared.flush().expect("the disk is whole");
+            } else {
+                shared.write(Point::new(1, number as i64, 0.5)).expect("accepted");
+                shared.sync().expect("the disk is whole");
+            }
+        });
+        engine.flush().expect("the disk is whole");
+        assert_eq!(engine.stats().sealed_buffers, 0, "{UNCOUNTED}");
+    },
+    sizes: &[bounded(2, 3), bounded(3, 1)],
+    twins: &[Twin { bug: Bug::C5, size: bounded(2, 3), reason: UNCOUNTED }],
+};
+
+/// What the first thread's flush calls checkpointed is not what the others append meanwhile.
+pub(super) const CHECKPOINT: Model = Model {
+    name: "checkpoint",
+    question: "Does a flush leave every point that another thread appends meanwhile above its checkpoint?",
+    body: |threads| {
+        let disk = MemDisk::new();
+        let engine = open(&disk, config());
+        engine.write(Point::new(1, 0, 0.5)).expect("accepted");
+        let shared = engine.clone();
+        together(threads, move |number| {
+            if number == 0 {
+                shared.flush().expect("the disk is whole");
+            } else {
+                shared.write(Point::new(1, number as i64, 0.5)).expect("accepted");
+                shared.sync().expect("the disk is whole");
+            }
+        });
+        let survivors = query(&reopened(&disk.crashed(), config()), 1);
+        assert_eq!(survivors, (0..threads as i64).collect::<Vec<_>>(), "{LOST}");
+    },
+    sizes: &[bounded(2, 3), bounded(3, 1)],
+    twins: &[Twin { bug: Bug::W16, size: bounded(2, 3), reason: LOST }],
+};
+
+/// Two segments of one sector, both in use: every thread finds the ring full, and flushes or waits for who does.
+pub(super) const FULL_RING: Model = Model {
+    name: "full_ring",
+    question: "Does every writer that finds the log full get on, and lose nothing by the flush that this takes?",
+    body: |threads| {
+        let config = Config { segment_bytes: SECTOR_BYTES, ..config() };
+        let disk = MemDisk::new();
+        let engine = open(&disk, config.clone());
+        for ts_us in [0, 1] {
+            engine.write(Point::new(1, ts_us, 0.5)).expect("accepted");
+            engine.sync().expect("the disk is whole");
+        }
+        together(threads, move |number| {
+            engine.write(Point::new(1, 2 + number as i64, 0.5)).expect("accepted");
+            engine.sync().expect("the disk is whole");
+        });
+        let survivors = query(&reopened(&disk.crashed(), config), 1);
+        assert_eq!(survivors, (0..2 + threads as i64).collect::<Vec<_>>(), "{LOST}");
+    },
+    sizes: &[bounded(2, 2), bounded(3, 1)],
+    twins: &[
+        Twin { bug: Bug::C11, size: bounded(2, 2), reason: DEADLOCK },
+        Twin { bug: Bug::W18, size: bounded(2, 2), reason: LOST },
+    ],
+};

@@ -1,0 +1,80 @@
+//! Edits of several flushes in one record.
+
+use super::disk::MemDisk;
+use super::engine::{query, reopened};
+use super::log::config;
+use super::{Model, Twin, all, bounded, together};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::engine::Engine;
+use crate::exec::Pool;
+use crate::health::Health;
+use crate::lsn::Lsn;
+use crate::plant::Bug;
+use crate::point::Point;
+use crate::store::version::{Edit, Geometry, StreamEdit, Version};
+use crate::store::{Committer, ManifestWriter, Store};
+use crate::survey;
+use crate::sync::Arc;
+
+const TOLD: &str = "an edit is told durable that";
+const EARLY: &str = "an edit is told durable that is not on the disk (I4)";
+const UNPUBLISHED: &str = "an edit is told durable that queries do not see";
+const MIXED: &str = "the block that the manifest names, not another one";
+const LOST: &str = "a flushed point did not survive (I4)";
+
+/// Every thread commits one edit, of a stream of its own.
+pub(super) const COMMITTER: Model = Model {
+    name: "committer",
+    question: "Is each edit of a group durable and published when its flush is told so?",
+    body: |threads| {
+        let disk = MemDisk::watched();
+        let config = Config { wal_streams: threads, ..config() };
+        let version = Version::new(Geometry {
+            segment_bytes: config.segment_bytes,
+            sector_bytes: config.sector_bytes,
+            chunk_bytes: config.chunk_bytes,
+            wal_streams: threads as u32,
+        });
+        let any: Arc<dyn Disk> = Arc::new(disk.clone());
+        let writer = ManifestWriter::replace(&any, &Arc::new(Health::new()), &config, &version, 1);
+        let manifest = Arc::new(Committer::new(writer.expect("the disk is whole")));
+        let store = Arc::new(Store::new(any, version));
+        together(threads, move |number| {
+            let durable_lsn = Lsn(number as u64 + 1);
+            let watermarks = Some((durable_lsn, durable_lsn));
+            let stream = StreamEdit { stream: number as u32, watermarks, ..StreamEdit::default() };
+            let edit = Edit { streams: vec![stream], ..Edit::default() };
+            manifest.commit(edit, &store, &config).expect("the disk is whole");
+            let names = |version: &Version| version.streams[number].checkpoint_lsn == durable_lsn;
+            let survivor = survey::read_manifest(&disk.crashed()).expect("a whole manifest");
+            assert!(names(&survivor.version), "{EARLY}");
+            assert!(store.version(names), "{UNPUBLISHED}");
+        });
+    },
+    sizes: &[all(2), bounded(3, 2)],
+    twins: &[Twin { bug: Bug::R2, size: bounded(3, 2), reason: TOLD }],
+};
+
+/// A flush of two streams, on a pool whose worker is the second thread; a third one looks on.
+pub(super) const STREAMS: Model = Model {
+    name: "streams",
+    question: "Do streams that are flushed at the same time keep out of each other's chunks?",
+    body: |threads| {
+        let config = Config { wal_streams: 2, ..config() };
+        let disk = MemDisk::new();
+        let pool = Box::new(Pool::new(1));
+        let engine = Engine::open_with(Arc::new(disk.clone()), config.clone(), pool).expect("a new store");
+        // Tags 1 and 2 belong to streams 1 and 0.
+        engine.write_batch(&[Point::new(1, 1, 0.5), Point::new(2, 2, 0.5)]).expect("accepted");
+        together(threads - 1, move |number| match number {
+            0 => engine.flush().expect("the disk is whole"),
+            _ => assert_eq!((query(&engine, 1), query(&engine, 2)), (vec![1], vec![2]), "{LOST}"),
+        });
+        let engine = reopened(&disk.crashed(), config);
+        assert_eq!((query(&engine, 1), query(&engine, 2)), (vec![1], vec![2]), "{LOST}");
+        assert_eq!(engine.recovery_report().points_replayed, 0, "{LOST}");
+    },
+    sizes: &[bounded(2, 3), bounded(3, 1)],
+    twins: &[Twin { bug: Bug::C1, size: bounded(2, 3), reason: MIXED }],
+};
