@@ -32,7 +32,7 @@ pub(super) const HAND_OFF: Model = Model {
             }
         });
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[
         Twin { bug: Bug::C10, size: all(2), reason: DEADLOCK },
         Twin { bug: Bug::R1, size: all(2), reason: DEADLOCK },

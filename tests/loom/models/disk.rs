@@ -8,6 +8,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::sync::{AtomicBool, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a watched disk says of two calls on one file at a time.
@@ -26,6 +27,8 @@ struct State {
 struct Bytes {
     now: Vec<u8>,
     synced: Vec<u8>,
+    /// What the next sync covers.
+    dirty: Vec<Range<usize>>,
     at_work: Option<Arc<AtomicBool>>,
 }
 
@@ -57,8 +60,11 @@ impl MemDisk {
             at_work.load(Ordering::Acquire);
         }
         let state = self.state();
-        let survives =
-            |file: &Bytes| Bytes { now: file.synced.clone(), synced: file.synced.clone(), at_work: None };
+        let survives = |file: &Bytes| Bytes {
+            now: file.synced.clone(),
+            synced: file.synced.clone(),
+            ..Bytes::default()
+        };
         let files = state.files.iter().map(survives).collect();
         let (names, synced_names) = (state.synced_names.clone(), state.synced_names.clone());
         let state = State { files, names, synced_names, ..State::default() };
@@ -69,12 +75,22 @@ impl MemDisk {
     pub(super) fn settle(&self) {
         let mut state = self.state();
         state.synced_names = state.names.clone();
-        state.files.iter_mut().for_each(|file| file.synced = file.now.clone());
+        state.files.iter_mut().for_each(Bytes::sync);
     }
 
-    /// So many syncs of files fail from now on.
+    /// So many syncs of files fail from now on. What one of them should have covered is taken for clean, as Linux does:
+    /// no later sync covers it.
     pub(super) fn fail_syncs(&self, count: usize) {
         self.state().failing_syncs = count;
+    }
+}
+
+impl Bytes {
+    fn sync(&mut self) {
+        self.synced.resize(self.now.len(), 0);
+        for dirty in self.dirty.drain(..) {
+            self.synced[dirty.clone()].copy_from_slice(&self.now[dirty]);
+        }
     }
 }
 
@@ -173,20 +189,26 @@ impl DiskFile for MemFile {
                 bytes.now.resize(end, 0);
             }
             bytes.now[offset..end].copy_from_slice(buf);
+            bytes.dirty.push(offset..end);
             Ok(())
         })
     }
 
     fn sync(&self) -> io::Result<()> {
-        {
+        let fails = {
             let mut state = self.disk.state();
-            if state.failing_syncs > 0 {
-                state.failing_syncs -= 1;
+            let fails = state.failing_syncs > 0;
+            state.failing_syncs = state.failing_syncs.saturating_sub(1);
+            fails
+        };
+        self.call(|bytes| {
+            if fails {
+                bytes.dirty.clear();
                 return Err(io::Error::other("the disk is gone"));
             }
-        }
-        self.call(|bytes| bytes.synced.clone_from(&bytes.now));
-        Ok(())
+            bytes.sync();
+            Ok(())
+        })
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -42,7 +42,7 @@ pub(super) const LOCK_ORDER: Model = Model {
             _ => engine.step().expect("the disk is whole"),
         });
     },
-    sizes: &[bounded(2, 3), bounded(3, 2)],
+    sizes: &[bounded(2, 3), bounded(3, 1)],
     twins: &[Twin { bug: Bug::C9, size: bounded(2, 3), reason: "lock order: Shard taken while holding Wal" }],
 };
 

@@ -20,7 +20,7 @@ pub(super) const POOL: Model = Model {
         });
         drop(pool);
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[Twin { bug: Bug::R8, size: all(2), reason: DEADLOCK }],
 };
 

@@ -30,7 +30,7 @@ pub(super) const COMMIT: Model = Model {
         assert_eq!((marks.appended, marks.durable), (Lsn(threads as u64 + 1), Lsn(threads as u64 + 1)));
         assert!(stats.syncs <= threads as u64, "more syncs than callers");
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[
         Twin { bug: Bug::F1, size: all(2), reason: EARLY },
         Twin { bug: Bug::C8, size: bounded(2, 3), reason: OVERLAP },
@@ -53,6 +53,6 @@ pub(super) const FAILED_SYNC: Model = Model {
             assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{UNHEARD}: {outcome:?}");
         });
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[Twin { bug: Bug::I8, size: all(2), reason: UNHEARD }],
 };

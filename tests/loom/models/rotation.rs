@@ -35,7 +35,7 @@ pub(super) const ROTATION: Model = Model {
         log.commit(appended).expect("the disk is whole");
         assert!(survives(&disk, Lsn(0), appended), "{GAP}");
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[
         Twin { bug: Bug::C4, size: all(2), reason: GAP },
         Twin { bug: Bug::R6, size: all(2), reason: GAP },
@@ -77,6 +77,6 @@ pub(super) const RETIRE: Model = Model {
             assert!(survives(&disk, marks.checkpoint, marks.durable), "{OVERWRITTEN}: {marks:?}");
         });
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[Twin { bug: Bug::W15, size: all(2), reason: OVERWRITTEN }],
 };

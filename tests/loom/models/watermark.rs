@@ -36,7 +36,7 @@ pub(super) const WATERMARK: Model = Model {
             }
         });
     },
-    sizes: &[all(2), bounded(3, 2)],
+    sizes: &[all(2), bounded(3, 3)],
     twins: &[
         Twin { bug: Bug::F1, size: all(2), reason: AHEAD },
         Twin { bug: Bug::R5, size: all(2), reason: AHEAD },
