@@ -11,8 +11,8 @@ use crate::plant::Bug;
 use crate::point::Point;
 use crate::sync::{Arc, AtomicU64, Bell, Ordering};
 
-/// The work is published with relaxed stores: only the bell makes it seen. A ring that is lost, or that does not bring the
-/// work with it, leaves the sleeper waiting for ever.
+/// The work is published with relaxed stores: only the bell makes it seen. A ring that is lost, or that does not bring
+/// the work with it, leaves the sleeper waiting for ever.
 pub(super) const HAND_OFF: Model = Model {
     name: "hand_off",
     question: "Does a sleeper see all work that was published before a ring, and wake for all of it?",

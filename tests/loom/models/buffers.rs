@@ -3,8 +3,8 @@
 
 use super::disk::MemDisk;
 use super::engine::{open, query, reopened};
-use super::log::{SECTOR_BYTES, config, tag};
-use super::{DEADLOCK, Model, Twin, all, bounded, together};
+use super::log::{config, tag};
+use super::{Model, Twin, all, bounded, together};
 use crate::buffer::{Buffers, Drained, Scope, Tails};
 use crate::config::Config;
 use crate::lsn::{Append, Lsn};
@@ -138,30 +138,4 @@ pub(super) const CHECKPOINT: Model = Model {
     },
     sizes: &[bounded(2, 3), bounded(3, 1)],
     twins: &[Twin { bug: Bug::W16, size: bounded(2, 3), reason: LOST }],
-};
-
-/// Two segments of one sector, both in use: every thread finds the ring full, and flushes or waits for who does.
-pub(super) const FULL_RING: Model = Model {
-    name: "full_ring",
-    question: "Does every writer that finds the log full get on, and lose nothing by the flush that this takes?",
-    body: |threads| {
-        let config = Config { segment_bytes: SECTOR_BYTES, ..config() };
-        let disk = MemDisk::new();
-        let engine = open(&disk, config.clone());
-        for ts_us in [0, 1] {
-            engine.write(Point::new(1, ts_us, 0.5)).expect("accepted");
-            engine.sync().expect("the disk is whole");
-        }
-        together(threads, move |number| {
-            engine.write(Point::new(1, 2 + number as i64, 0.5)).expect("accepted");
-            engine.sync().expect("the disk is whole");
-        });
-        let survivors = query(&reopened(&disk.crashed(), config), 1);
-        assert_eq!(survivors, (0..2 + threads as i64).collect::<Vec<_>>(), "{LOST}");
-    },
-    sizes: &[bounded(2, 2), bounded(3, 1)],
-    twins: &[
-        Twin { bug: Bug::C11, size: bounded(2, 2), reason: DEADLOCK },
-        Twin { bug: Bug::W18, size: bounded(2, 2), reason: LOST },
-    ],
 };

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 
 const LEFT: &str = "close left an accepted point outside";
 
-/// The first thread closes, the second one writes, a third one syncs: each is told `Closed`, or has what it was promised.
+/// The first thread closes, the second one writes, a third one syncs: each is told `Closed`, or has what it was
+/// promised.
 pub(super) const CLOSE: Model = Model {
     name: "close",
     question: "Is every point that was accepted before close returned in a block when it has?",

@@ -10,7 +10,7 @@ use crate::plant::Bug;
 const EARLY: &str = "a commit returns before a sync has covered its frame (I1)";
 const UNHEARD: &str = "a waiter did not hear of the failed sync (I8)";
 
-/// Every thread appends and commits; all of a thread's frames, and with them all before, are on the disk when it returns.
+/// Every thread appends and commits: when it returns its frame is on the disk, and so is everything before it.
 pub(super) const COMMIT: Model = Model {
     name: "group_commit",
     question: "Does each of several committers return only after a sync that covers its frame?",

@@ -59,7 +59,8 @@ pub(super) fn tag(number: usize) -> TagId {
     TagId::new(number as u32 + 1).expect("not 0")
 }
 
-/// Appends a point of thread `number`, as a stream does. Returns the position behind it; `None` when no segment is free.
+/// Appends a point of thread `number`, as a stream does. Returns the position behind it; `None` when no segment is
+/// free.
 pub(super) fn try_append(log: &Log, number: usize) -> Result<Option<Lsn>> {
     try_append_points(log, number, 1)
 }

@@ -2,7 +2,7 @@
 //!
 //! loom runs the body of a model again and again, each time with another order of what its threads do and with another
 //! of the values that a weak memory may show them, until no order is left that could make a difference - or, with a
-//! bound, none with more preemptions than that. What it does not find at two threads is not there at two threads.
+//! bound, none with at most so many preemptions.
 //!
 //! | file | kernel |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `rotation` | append against rotation, append against retire |
 //! | `bell` | the hand-off to a background thread, and its end |
 //! | `buffers` | seal and release against write and query |
+//! | `pressure` | writers that find the log full, or the engine behind |
 //! | `closing` | close against a write in flight |
 //! | `committer` | edits of several flushes in one record |
 //! | `exec` | the pool: run, nested run, end |
@@ -20,9 +21,9 @@
 //! A model is trusted because of its *twins*: the same model with one bug of [`crate::plant`] switched on, which loom
 //! has to find. Neither a model nor a twin shares a process with another: a deadlock ends it (`run.rs`).
 //!
-//! What loom does not see: `SeqCst` is taken for `AcqRel`, which can only report too much; a wait with a time limit has
-//! none, so the ticks of the background threads never come; and what a disk does is one step, unless the model asks for
-//! [`disk::MemDisk::watched`].
+//! What loom does not see: `SeqCst` is taken for `AcqRel`, which can only report too much; a load never sees a store that
+//! comes later, as some machines allow; a wait with a time limit has none, so the ticks of the background threads never
+//! come; and a call on the disk is one step, unless the disk of the model is a watched one.
 
 mod bell;
 mod buffers;
@@ -33,6 +34,7 @@ mod engine;
 mod exec;
 mod group_commit;
 mod log;
+mod pressure;
 mod rotation;
 mod watermark;
 
@@ -99,7 +101,8 @@ pub const MODELS: &[Model] = &[
     buffers::ONE_MOMENT,
     buffers::SEALED_COUNT,
     buffers::CHECKPOINT,
-    buffers::FULL_RING,
+    pressure::FULL_RING,
+    pressure::BACKPRESSURE,
     closing::CLOSE,
     committer::COMMITTER,
     committer::FAILED_EDIT,

@@ -1,5 +1,6 @@
-//! Every model holds, at each of its sizes, and every bug planted in it is found for the right reason. Each of them runs
-//! in a process of its own (`run.rs`), as many at a time as there are tests at a time.
+//! Every model holds, at each of its sizes, and every bug planted in it is found for the right reason.
+//!
+//! Each of them runs in a process of its own (`run.rs`), as many at a time as there are tests at a time.
 
 use std::io::Write;
 use std::process::{Command, Output};
@@ -31,6 +32,7 @@ models! {
     sealed_count,
     checkpoint,
     full_ring,
+    backpressure,
     close,
     committer,
     failed_edit,
