@@ -92,7 +92,8 @@ pub(super) const ENGINE: Model = Model {
             }
         }
     },
-    sizes: &[bounded(2, 2), bounded(3, 2)],
+    // A hundred thousand executions, each with three recoveries, are for a release build.
+    sizes: &[bounded(2, 2), bounded(3, if cfg!(debug_assertions) { 1 } else { 2 })],
     twins: &[
         Twin { bug: Bug::F1, size: bounded(2, 2), reason: LOST },
         Twin { bug: Bug::C11, size: bounded(2, 2), reason: super::DEADLOCK },
