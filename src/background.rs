@@ -29,7 +29,7 @@ impl Unreported {
     }
 
     /// Keeps the first error until it is reported. `Closed` is none: the thread has come too late.
-    fn keep(&self, result: Result<()>) {
+    pub(crate) fn keep(&self, result: Result<()>) {
         let Err(error) = result else { return };
         if matches!(error, Error::Closed) || plant::on(Bug::W20) {
             return;
@@ -96,8 +96,10 @@ impl Background {
     /// Ends the threads, and waits for what they are doing.
     pub(crate) fn stop(&self) {
         self.ending.store(true, Ordering::Release);
-        self.streams.iter().for_each(|stream| stream.logger().ring());
-        self.shared.flusher.ring();
+        if !plant::on(Bug::R7) {
+            self.streams.iter().for_each(|stream| stream.logger().ring());
+            self.shared.flusher.ring();
+        }
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // Its panics are caught; one in the catching itself has been printed, and drop must not panic again.

@@ -191,7 +191,8 @@ impl Log {
     }
 
     fn segment_has_room(&self, state: &State, frame_bytes: u64) -> bool {
-        state.active.is_some() && !state.leaving && state.offset() + frame_bytes <= self.segment_bytes
+        let leaving = state.leaving && !plant::on(Bug::R6);
+        state.active.is_some() && !leaving && state.offset() + frame_bytes <= self.segment_bytes
     }
 
     fn has_room(&self, state: &State, frame_bytes: u64) -> bool {
