@@ -25,12 +25,17 @@
 //! # The way of a point
 //!
 //! ```text
-//! write ──► TagBuffer ──(batch full, or sync)──► Frame ──► Segment ──(full)──► rotation
-//!               │                                            ▲                     │
-//!             query                                   group commit            flush plan
-//!               ▲                                                                  ▼
-//!            Block ◄── Chunk ◄── Manifest edit ◄──── parallel block writers ◄── sealed buffers
+//! write ──► TagBuffer ──(logger, or sync)──► Frame ──► Segment ──(full)──► rotation
+//!               │                                         ▲                    │
+//!             query                                 group commit          flush plan
+//!               ▲                                                              ▼ (flusher)
+//!            Block ◄── Chunk ◄── Manifest edit ◄── parallel block writers ◄── sealed buffers
 //! ```
+//!
+//! A `write` ends in memory: it waits for nobody's disk. Background threads append full, half-full and old batches to the
+//! log and turn sealed buffers into blocks; whoever needs a result sooner (`sync`, a writer that finds the backlog too
+//! long) does the same work itself. Tags are spread over [`Config::wal_streams`] independent streams, each with a ring,
+//! syncs and flushes of its own; what flushes of several streams have to say shares one record of the manifest.
 //!
 //! | state | means | after a crash |
 //! |---|---|---|
@@ -57,15 +62,15 @@
 //!
 //! | | invariant | kept in |
 //! |---|---|---|
-//! | **I1** | `durable_lsn` passes a frame only after a sync that covers it has returned success | `wal/commit.rs` |
+//! | **I1** | `durable_lsn` passes a frame only after a sync that covers it has returned success | `wal/turn.rs`, `sync` |
 //! | **I2** | what survives of a tag is a prefix of what was accepted for it, and at least all that was durable | `buffer/tag.rs`, `wal/scan.rs` |
-//! | **I3** | a block holds only points below `durable_lsn` | `engine.rs`, `flush_scope` |
-//! | **I4** | a block is durable before the manifest names it; the manifest is durable before a segment is reused | `engine.rs`, `flush_scope` |
+//! | **I3** | a block holds only points below `durable_lsn` | `stream.rs`, `flush_in` |
+//! | **I4** | a block is durable before the manifest names it; the manifest is durable before a segment is reused | `stream.rs`, `flush_in` |
 //! | **I5** | recovery yields each point once, bit for bit: value, quality and microsecond; nothing is invented | `recovery.rs`, `replay` |
 //! | **I6** | only the unsynced tail may be torn; any other damage is reported with file and offset, and never skipped in silence: a hole below what later frames prove was durable is corruption, not a tail | `wal/scan.rs`, `survey.rs` |
 //! | **I7** | `checkpoint_lsn <= durable_lsn <= appended_lsn`, and none of them moves back | `wal/mod.rs`, `store/version.rs` |
 //! | **I8** | the first failed sync is final: every waiter hears it, the engine is read-only until reopened, and no sync is retried as if it could still succeed | `health.rs` |
-//! | **I9** | a failed write (no space, I/O error) loses nothing that was accepted before it and leaves queries working | `wal/mod.rs`, `store/writer.rs` |
+//! | **I9** | a failed write (no space, I/O error) loses nothing that was accepted before it and leaves queries working | `wal/turn.rs`, `write_out`; `store/writer.rs` |
 //! | **I10** | recovery is idempotent: a crash at any point of recovery, any number of times, ends in the same state | `recovery.rs` |
 //!
 //! One law makes the rest simpler: **a synced sector is never written again**. After each sync the log, the chunk and
@@ -73,12 +78,14 @@
 //!
 //! # Reading order
 //!
-//! 1. `engine.rs`: the calls, and in `flush_scope` the order of durability.
-//! 2. [`wal`]: [`wal::frame`] (bytes), `wal/commit.rs` (group commit), [`wal::scan`] (torn, stale, corrupt).
-//! 3. `buffer/tag.rs`: a tag's points in memory, and the cursor that is the tag batch.
+//! 1. `engine.rs`: the calls. `stream.rs`: what they set in motion, and in `flush_in` the order of durability.
+//! 2. [`wal`]: [`wal::frame`] (bytes), `wal/turn.rs` (I/O without a lock), `wal/commit.rs` (group commit), [`wal::scan`]
+//!    (torn, stale, corrupt).
+//! 3. `buffer/tag.rs`: a tag's points in memory, and the cursor that is the tag batch. `background.rs`: the threads.
 //! 4. [`store`]: [`store::block`], [`store::chunk`], [`store::manifest`], and the files that a flush writes.
 //! 5. `recovery.rs`: six steps from whatever a crash left to an open engine.
-//! 6. [`disk`]: the seam under all of it, where the `sim` crate puts its simulated disk.
+//! 6. [`disk`]: the seam under all of it, where the `sim` crate puts its simulated disk. `sync.rs`: the other seam, locks
+//!    and threads, where loom and shuttle put theirs; the lock hierarchy stands there.
 //!
 //! # What it leans on
 //!

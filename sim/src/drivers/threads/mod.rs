@@ -7,7 +7,7 @@
 //!
 //! A run has one to three lives of the machine. In each the engine is opened (with its threads, so recovery is scheduled
 //! too), used, and ends by a power cut at some I/O, a kill, or a close. What survives is then opened once more by the plain
-//! engine and judged by what each thread had been told ([`history`]).
+//! engine and judged by what each thread had been told (`history`).
 //!
 //! | file | subject |
 //! |---|---|
