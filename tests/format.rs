@@ -11,10 +11,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
-use tidewall::disk::RealDisk;
+use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
 use tidewall::{Config, Engine, Point, inspect};
 
 const SECTOR: usize = 512;
@@ -307,11 +309,82 @@ fn golden_config() -> Config {
     Config { segment_bytes: 4096, ..config() }
 }
 
+/// A directory whose log segments can be made to report every write as failed that has been done all the same: "after an
+/// error any part may have been written".
+struct FailingLog {
+    inner: RealDisk,
+    fails: Arc<AtomicBool>,
+}
+
+struct FailingSegment {
+    inner: Arc<dyn DiskFile>,
+    fails: Arc<AtomicBool>,
+}
+
+impl FailingLog {
+    fn new(dir: &Path) -> Arc<FailingLog> {
+        Arc::new(FailingLog { inner: RealDisk::new(dir).unwrap(), fails: Arc::default() })
+    }
+}
+
+impl Disk for FailingLog {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.inner.open(name, mode)?;
+        if !name.starts_with("wal-") {
+            return Ok(inner);
+        }
+        Ok(Arc::new(FailingSegment { inner, fails: self.fails.clone() }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.inner.sync_dir()
+    }
+}
+
+impl DiskFile for FailingSegment {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.inner.write_at(offset, buf)?;
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+}
+
 /// Made `STORE_V1`, which has in it what a recovery can meet: blocks of two flushes; one time in two blocks, and in a
 /// block and the log; points that a block and the log both hold; a tail that an earlier recovery wrote anew, and so a
 /// span and a segment of each epoch; a tail that was never synced; and, made by hand, the torn end of that.
 fn golden_run(dir: &Path) {
-    let open = || Engine::open(Arc::new(RealDisk::new(dir).unwrap()), golden_config()).unwrap();
+    let disk = FailingLog::new(dir);
+    let open = || Engine::open(disk.clone(), golden_config()).unwrap();
     let engine = open();
     engine
         .write_batch(&[
@@ -338,10 +411,12 @@ fn golden_run(dir: &Path) {
     engine.sync().unwrap();
     engine.write_batch(&[Point::new(7, 50, 5.0), Point::new(9, 9, 11.0)]).unwrap();
     engine.sync().unwrap();
+    // The log's last writes reach the disk and are reported as failed, so these steps end before they flush anything.
+    disk.fails.store(true, Ordering::SeqCst);
     engine.write_batch(&[1, 2, 3].map(|ts| Point::new(u32::MAX, ts, ts as f64))).unwrap();
-    engine.step().unwrap();
+    engine.step().unwrap_err();
     engine.write_batch(&[60, 70, 80].map(|ts| Point::new(7, ts, 0.0))).unwrap();
-    engine.step().unwrap();
+    engine.step().unwrap_err();
     drop(engine);
 
     let inspection = inspect(&RealDisk::new(dir).unwrap()).unwrap();
