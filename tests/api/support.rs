@@ -11,11 +11,12 @@ use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
 use tidewall::{Config, Engine, Inspection, Point, Result, inspect};
 
 /// Everything small, so that a few hundred points fill batches, blocks, segments, chunks and the manifest; and no
-/// thread of the engine's own, so that a test does the same each time.
+/// thread of the engine's own, so that a test does the same each time: a writer that finds a full batch appends it.
 pub fn small() -> Config {
     Config {
         batch_points: 10,
         block_points: 40,
+        backlog_points: 10,
         sealed_max: 8,
         shards: 4,
         segment_bytes: 4096,
