@@ -1,30 +1,10 @@
 //! A disk that fails. A failed write loses nothing and can be repeated (I9); a failed sync is final (I8).
 
-use crate::support::{Fault, Op, Store, assert_holds, point, points, roomy, small};
+use crate::support::{
+    Fault, Op, Store, assert_holds, assert_io, assert_read_only, point, points, roomy, small,
+};
 use tidewall::disk::OpenMode;
-use tidewall::{Config, Engine, Error, Result};
-
-#[track_caller]
-fn assert_io<T>(outcome: Result<T>, expected_op: &str, expected_file: &str) {
-    match outcome {
-        Err(error @ Error::Io { op, .. }) => {
-            assert!(error.is_transient());
-            let Error::Io { file, .. } = &error else { unreachable!() };
-            assert_eq!((op, &**file), (expected_op, expected_file));
-        }
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("accepted"),
-    }
-}
-
-#[track_caller]
-fn assert_read_only<T>(outcome: Result<T>, expected_cause: &str) {
-    match outcome {
-        Err(Error::ReadOnly { cause }) => assert_eq!(&*cause, expected_cause),
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("accepted"),
-    }
-}
+use tidewall::{Config, Engine, Error};
 
 #[test]
 fn a_log_without_space_refuses_points_after_a_bound_and_loses_none_that_it_accepted() {
