@@ -45,10 +45,11 @@ impl Committer {
     /// `Io` when the record could not be written, `ReadOnly` when its sync failed: then nothing of it is published, and
     /// all edits of the round fail alike.
     pub(crate) fn commit(&self, edit: Edit, store: &Store, config: &Config) -> Result<()> {
-        self.edits.fetch_add(1, Ordering::Relaxed);
         let slot = Arc::new(Slot(Mutex::new(Rank::Leaf, None)));
         let mut state = self.state.lock();
         state.queue.push((edit, slot.clone()));
+        // Counted once it is queued: who sees the count knows that the next round has it.
+        self.edits.fetch_add(1, Ordering::Relaxed);
         loop {
             if let Some(outcome) = slot.0.lock().take() {
                 return outcome;
