@@ -1,8 +1,9 @@
 //! A disk that fails. A failed write loses nothing and can be repeated (I9); a failed sync is final (I8).
 
 use crate::support::{
-    Fault, Op, Store, assert_holds, assert_io, assert_read_only, point, points, roomy, small,
+    Fault, Op, Store, assert_holds, assert_io, assert_prefix, assert_read_only, point, points, roomy, small,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tidewall::disk::OpenMode;
 use tidewall::{Config, Engine, Error};
 
@@ -248,6 +249,33 @@ fn a_failed_sync_of_the_background_step_is_heard_by_the_next_call() {
     assert_read_only(engine.write(point(1, 40)), "sync of wal-000.log: injected");
     assert_read_only(engine.sync(), "sync of wal-000.log: injected");
     assert_holds(&engine, 1, &points(1, 40));
+}
+
+#[test]
+fn a_disk_that_panics_under_a_caller_leaves_a_read_only_engine_and_no_false_promise() {
+    for (failing, prefix) in
+        [(Op::Write, "wal-"), (Op::Sync, "wal-"), (Op::Write, "MANIFEST"), (Op::Sync, "MANIFEST")]
+    {
+        let store = Store::new(roomy());
+        let fault = Fault::new();
+        let engine = store.open_hooked(fault.hook());
+        engine.write_batch(&points(1, 25)).unwrap();
+        engine.sync().unwrap();
+        engine.write_batch(&points(1, 45)[25..]).unwrap();
+        fault.arm_panic(failing, prefix);
+        catch_unwind(AssertUnwindSafe(|| engine.flush())).unwrap_err();
+        for _ in 0..2 {
+            // Whatever is promised from here on would rest upon a write that nobody knows the end of.
+            for refused in
+                [engine.write(point(1, 45)), engine.sync(), engine.flush(), engine.step(), engine.close()]
+            {
+                assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{failing:?} {prefix}: {refused:?}");
+            }
+            assert_holds(&engine, 1, &points(1, 45));
+        }
+        let engine = store.reopen(engine);
+        assert_prefix(&engine, 1, if prefix == "wal-" { 25 } else { 45 });
+    }
 }
 
 #[test]
