@@ -6,6 +6,11 @@
 //! | `durable` | what `sync`, `flush`, `close`, a plain drop and `Durability::Immediate` leave for the next opening |
 //! | `opening` | who may open a store, with which configuration, and what is left of a closed one |
 //! | `log` | what batching, group commit, the ring and its backpressure save and bound |
+//! | `streams` | several log streams: each tag has one, and none is felt in another |
+//! | `backlog` | a write touches memory only, up to a bound |
+//! | `background` | the engine's own threads: what they do without being asked, and that no error of theirs is lost |
+//! | `shutdown` | `close` and drop, among threads: what ends, what is kept |
+//! | `parallel` | what is done at the same time, and that nobody can tell by the result |
 //! | `threads` | one handle, many threads |
 //! | `damage` | bytes that nobody wrote: refused with file and offset, and nothing is destroyed (I6) |
 //! | `faults` | a disk that fails: a failed write loses nothing (I9), a failed sync is final (I8) |
@@ -14,6 +19,10 @@
 //! Nothing here sleeps, reads a clock or starts the engine's own thread, unless a test says so: a failure is a failure
 //! on every machine.
 
+#[path = "api/background.rs"]
+mod background;
+#[path = "api/backlog.rs"]
+mod backlog;
 #[path = "api/damage.rs"]
 mod damage;
 #[path = "api/durable.rs"]
@@ -26,8 +35,14 @@ mod log;
 mod opening;
 #[path = "api/original.rs"]
 mod original;
+#[path = "api/parallel.rs"]
+mod parallel;
 #[path = "api/points.rs"]
 mod points;
+#[path = "api/shutdown.rs"]
+mod shutdown;
+#[path = "api/streams.rs"]
+mod streams;
 #[path = "api/support.rs"]
 mod support;
 #[path = "api/threads.rs"]

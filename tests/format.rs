@@ -11,11 +11,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
-use tidewall::disk::RealDisk;
-use tidewall::{Config, Engine, Point, inspect};
+use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
+use tidewall::{Config, Engine, InOrder, Point, inspect};
 
 const SECTOR: usize = 512;
 
@@ -74,6 +76,59 @@ fn a_chunk_is_a_header_and_blocks() {
     let dir = small_run();
     let bytes = fs::read(dir.path().join("chunk-00000000.tw")).unwrap();
     insta::assert_snapshot!("chunk", chunk(&bytes));
+}
+
+/// The small run again in a store with three log streams, of which it uses two: tag 7 is in stream 0, tag 300 in
+/// stream 1.
+fn small_run_with_streams() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open_streams(dir.path(), &Config { wal_streams: 3, ..config() });
+    engine.write_batch(&[Point::new(7, 1_000, 1.5), Point::new(7, -1, -2.0)]).unwrap();
+    engine.sync().unwrap();
+    engine.write(point(300, i64::MAX, 0x7ff8_dead_beef_cafe, 64)).unwrap();
+    engine.sync().unwrap();
+    engine.flush().unwrap();
+    dir
+}
+
+/// Streams one after the other, so that their chunks and edits have an order.
+fn open_streams(dir: &Path, config: &Config) -> Engine {
+    let disk = Arc::new(RealDisk::new(dir).unwrap());
+    Engine::open_with(disk, config.clone(), Box::new(InOrder)).unwrap()
+}
+
+#[test]
+fn the_manifest_says_of_each_log_stream_what_it_says_of_one() {
+    let dir = small_run_with_streams();
+    let bytes = fs::read(dir.path().join("MANIFEST")).unwrap();
+    insta::assert_snapshot!("manifest_streams", manifest(&bytes));
+}
+
+#[test]
+fn a_segment_of_another_stream_is_frames_and_padding_too() {
+    let dir = small_run_with_streams();
+    let bytes = fs::read(dir.path().join("wal-01-000.log")).unwrap();
+    insta::assert_snapshot!("segment_streams", segment(&bytes));
+    assert_eq!(fs::read(dir.path().join("wal-02-000.log")).unwrap(), [0; 1024], "no tag of it was written");
+}
+
+#[test]
+fn these_are_all_files_of_a_store_with_streams() {
+    let dir = small_run_with_streams();
+    let files: Vec<_> = files(dir.path()).into_iter().map(|(name, bytes)| (name, bytes.len())).collect();
+    let expected = [
+        ("LOCK", 0),
+        ("MANIFEST", 1536),
+        ("chunk-00000000.tw", 512 + (80 + 2 * 17)),
+        ("chunk-00000001.tw", 512 + (80 + 17)),
+        ("wal-000.log", 1024),
+        ("wal-001.log", 1024),
+        ("wal-01-000.log", 1024),
+        ("wal-01-001.log", 1024),
+        ("wal-02-000.log", 1024),
+        ("wal-02-001.log", 1024),
+    ];
+    assert_eq!(files, expected.map(|(name, len)| (name.to_owned(), len)));
 }
 
 #[test]
@@ -181,7 +236,7 @@ impl<'a> Picture<'a> {
     }
 
     fn sector_end(&self) -> usize {
-        self.at.next_multiple_of(SECTOR).min(self.bytes.len())
+        (self.at + 1).next_multiple_of(SECTOR).min(self.bytes.len())
     }
 
     fn starts_with(&self, magic: &[u8]) -> bool {
@@ -232,13 +287,16 @@ fn manifest(bytes: &[u8]) -> String {
         picture.u64s(["number"]);
         while picture.at < start + 24 + body_bytes {
             let kind = bytes[picture.at];
-            let name =
-                ["", "geometry", "epoch", "span", "watermarks", "block", "segments"][usize::from(kind)];
+            let names =
+                ["", "geometry", "epoch", "span", "watermarks", "block", "segments", "stream", "streams"];
+            let name = names[usize::from(kind)];
             picture.field(1, "field", |_| format!("{kind} = {name}"));
             match name {
                 "geometry" => picture.u64s(["segment_bytes", "sector_bytes", "chunk_bytes"]),
                 "epoch" => picture.u32s(["epoch"]),
                 "segments" => picture.u32s(["segments"]),
+                "stream" => picture.u32s(["stream"]),
+                "streams" => picture.u32s(["streams"]),
                 "span" => {
                     picture.u32s(["epoch"]);
                     picture.u64s(["first_lsn"]);
@@ -307,11 +365,82 @@ fn golden_config() -> Config {
     Config { segment_bytes: 4096, ..config() }
 }
 
+/// A directory whose log segments can be made to report every write as failed that has been done all the same: "after an
+/// error any part may have been written".
+struct FailingLog {
+    inner: RealDisk,
+    fails: Arc<AtomicBool>,
+}
+
+struct FailingSegment {
+    inner: Arc<dyn DiskFile>,
+    fails: Arc<AtomicBool>,
+}
+
+impl FailingLog {
+    fn new(dir: &Path) -> Arc<FailingLog> {
+        Arc::new(FailingLog { inner: RealDisk::new(dir).unwrap(), fails: Arc::default() })
+    }
+}
+
+impl Disk for FailingLog {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.inner.open(name, mode)?;
+        if !name.starts_with("wal-") {
+            return Ok(inner);
+        }
+        Ok(Arc::new(FailingSegment { inner, fails: self.fails.clone() }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.inner.sync_dir()
+    }
+}
+
+impl DiskFile for FailingSegment {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.inner.write_at(offset, buf)?;
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+}
+
 /// Made `STORE_V1`, which has in it what a recovery can meet: blocks of two flushes; one time in two blocks, and in a
 /// block and the log; points that a block and the log both hold; a tail that an earlier recovery wrote anew, and so a
 /// span and a segment of each epoch; a tail that was never synced; and, made by hand, the torn end of that.
 fn golden_run(dir: &Path) {
-    let open = || Engine::open(Arc::new(RealDisk::new(dir).unwrap()), golden_config()).unwrap();
+    let disk = FailingLog::new(dir);
+    let open = || Engine::open(disk.clone(), golden_config()).unwrap();
     let engine = open();
     engine
         .write_batch(&[
@@ -338,10 +467,12 @@ fn golden_run(dir: &Path) {
     engine.sync().unwrap();
     engine.write_batch(&[Point::new(7, 50, 5.0), Point::new(9, 9, 11.0)]).unwrap();
     engine.sync().unwrap();
+    // The log's last writes reach the disk and are reported as failed, so these steps end before they flush anything.
+    disk.fails.store(true, Ordering::SeqCst);
     engine.write_batch(&[1, 2, 3].map(|ts| Point::new(u32::MAX, ts, ts as f64))).unwrap();
-    engine.step().unwrap();
+    engine.step().unwrap_err();
     engine.write_batch(&[60, 70, 80].map(|ts| Point::new(7, ts, 0.0))).unwrap();
-    engine.step().unwrap();
+    engine.step().unwrap_err();
     drop(engine);
 
     let inspection = inspect(&RealDisk::new(dir).unwrap()).unwrap();
@@ -349,6 +480,53 @@ fn golden_run(dir: &Path) {
     let last = live.max_by_key(|segment| segment.generation).unwrap();
     let mut bytes = fs::read(dir.join(&last.file)).unwrap();
     bytes[last.end_offset as usize - 40..last.end_offset as usize].fill(0);
+    fs::write(dir.join(&last.file), bytes).unwrap();
+}
+
+fn golden_streams_config() -> Config {
+    Config { segment_bytes: 2048, wal_streams: 3, ..config() }
+}
+
+/// Made `STORE_V1_STREAMS`: three streams - tags 2 and 7 in stream 0, tags 1 and 300 in stream 1, tags 3 and `u32::MAX`
+/// in stream 2 - with blocks in a chunk of each; in stream 0 a checkpoint behind all of its points; in stream 1 a rotation,
+/// and a tail that an earlier recovery wrote anew; in stream 2 a time that is in a block and in the log, and, made by
+/// hand, a torn tail.
+fn golden_streams_run(dir: &Path) {
+    let open = || open_streams(dir, &golden_streams_config());
+    let engine = open();
+    for tag in [1, 2, 3] {
+        let times = [i64::MIN, -5, i64::from(tag)];
+        engine.write_batch(&times.map(|ts| Point::new(tag, ts, f64::from(tag) / 4.0))).unwrap();
+    }
+    engine.flush().unwrap();
+    // One point and one sector at a time: stream 1 needs its second segment.
+    for n in 0..4 {
+        engine.write(point(1, 100 + n, 0xfff0_0000_0000_0001 + n as u64, n as u8)).unwrap();
+        engine.write(Point::new(300, n, -0.5)).unwrap();
+        engine.sync().unwrap();
+    }
+    engine.write_batch(&[Point::new(3, -5, 9.0), Point::new(u32::MAX, 0, f64::MIN_POSITIVE)]).unwrap();
+    engine.sync().unwrap();
+    // Half a batch, appended and written, and never synced.
+    engine.write_batch(&[Point::new(300, 50, 1.0), Point::new(300, 51, 2.0)]).unwrap();
+    engine.step().unwrap();
+    drop(engine);
+
+    let engine = open();
+    engine.write_batch(&[7, 8, 9, 10].map(|ts| Point::new(7, ts, ts as f64))).unwrap();
+    engine.write_batch(&[Point::new(3, 60, 6.0), Point::new(300, 52, 3.0)]).unwrap();
+    // The full buffer of tag 7 goes into a block, and with it everything that stream 0 has.
+    engine.step().unwrap();
+    engine.sync().unwrap();
+    engine.write_batch(&[Point::new(u32::MAX, 1, 1.0), Point::new(u32::MAX, 2, 2.0)]).unwrap();
+    engine.step().unwrap();
+    drop(engine);
+
+    let inspection = inspect(&RealDisk::new(dir).unwrap()).unwrap();
+    let live = inspection.segments.iter().filter(|segment| segment.stream == 2 && !segment.live.is_empty());
+    let last = live.max_by_key(|segment| segment.generation).unwrap();
+    let mut bytes = fs::read(dir.join(&last.file)).unwrap();
+    bytes[last.end_offset as usize - 24..last.end_offset as usize].fill(0);
     fs::write(dir.join(&last.file), bytes).unwrap();
 }
 
@@ -372,6 +550,14 @@ fn the_engine_writes_the_newest_golden_store() {
     golden_run(dir.path());
     let printed = print(dir.path());
     assert!(printed.trim() == STORE_V1.trim(), "this is what it writes now:\n{printed}");
+}
+
+#[test]
+fn the_engine_writes_the_newest_golden_store_with_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    golden_streams_run(dir.path());
+    let printed = print(dir.path());
+    assert!(printed.trim() == STORE_V1_STREAMS.trim(), "this is what it writes now:\n{printed}");
 }
 
 /// Puts a printed store back into a directory.
@@ -438,6 +624,61 @@ fn a_store_of_the_first_version_opens_and_reads_back_exactly() {
     engine.close().unwrap();
     drop(engine);
     let engine = Engine::open(disk, golden_config()).unwrap();
+    assert_eq!(engine.recovery_report().points_replayed, 0);
+    reads_back(&engine);
+}
+
+#[test]
+fn a_store_of_the_first_version_with_streams_opens_and_reads_back_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(STORE_V1_STREAMS, dir.path());
+    let disk = Arc::new(RealDisk::new(dir.path()).unwrap());
+    let inspection = inspect(&*disk).unwrap();
+    assert_eq!(inspection.damage, [], "{inspection}");
+    assert_eq!(inspection.unknown_files, [] as [&str; 0]);
+    let ends: Vec<_> = inspection.streams.iter().map(|stream| stream.end_lsn.0).collect();
+    assert_eq!((ends, inspection.end_lsn().0), (vec![7, 14, 6], 27));
+    let proven: Vec<_> = inspection.streams.iter().map(|stream| stream.proven_lsn.0).collect();
+    assert_eq!((proven, inspection.proven_lsn().0), (vec![7, 13, 5], 25));
+
+    // Opened by a pool of threads, it is the same.
+    let engine = Engine::open(disk.clone(), golden_streams_config()).unwrap();
+    let report = engine.recovery_report();
+    assert_eq!((report.blocks, report.block_points), (6, 21));
+    assert_eq!((report.frames_replayed, report.points_replayed, report.points_skipped), (5, 6, 0));
+    assert_eq!(
+        (report.points_rewritten, report.segments),
+        (2, 6),
+        "nothing proves what came last in streams 1 and 2"
+    );
+    assert_eq!(report.torn_tails, [("wal-02-001.log".into(), 0x248)]);
+
+    let three = |tag: u32, value| [i64::MIN, -5, tag.into()].map(|ts| Point::new(tag, ts, value)).to_vec();
+    let mut one = three(1, 0.25);
+    one.extend((0..4).map(|n| point(1, 100 + n, 0xfff0_0000_0000_0001 + n as u64, n as u8)));
+    let mut with_later_writes = three(3, 0.75);
+    with_later_writes[1].value = 9.0;
+    with_later_writes.push(Point::new(3, 60, 6.0));
+    let mut three_hundred = [0, 1, 2, 3].map(|ts| Point::new(300, ts, -0.5)).to_vec();
+    three_hundred.extend([(50, 1.0), (51, 2.0), (52, 3.0)].map(|(ts, value)| Point::new(300, ts, value)));
+    let expected = [
+        (1, one),
+        (2, three(2, 0.5)),
+        (3, with_later_writes),
+        (7, [7, 8, 9, 10].map(|ts| Point::new(7, ts, ts as f64)).to_vec()),
+        (300, three_hundred),
+        (u32::MAX, vec![Point::new(u32::MAX, 0, f64::MIN_POSITIVE)]),
+    ];
+    let reads_back = |engine: &Engine| {
+        assert_eq!(engine.tags().unwrap(), expected.each_ref().map(|(tag, _)| *tag));
+        for (tag, points) in &expected {
+            assert_eq!(engine.query(*tag, ..).unwrap(), *points);
+        }
+    };
+    reads_back(&engine);
+    engine.close().unwrap();
+    drop(engine);
+    let engine = Engine::open(disk, golden_streams_config()).unwrap();
     assert_eq!(engine.recovery_report().points_replayed, 0);
     reads_back(&engine);
 }
@@ -510,4 +751,118 @@ wal-001.log 4096
   0860 c0c0c0000000000054574631fb6555e033000000070000000200000001000000
   0880 0300000000000000130000000000000010000000000000003c00000000000000
   08a0 4600000000000000000000000000000000000000000000000000000000000000
+";
+
+/// Left by `golden_streams_run`, likewise, and likewise never to be changed.
+const STORE_V1_STREAMS: &str = "\
+MANIFEST 1024
+  0000 54574d31ad95f8f500020000db01000007000000000000000100080000000000
+  0020 0000020000000000000008000000000000080300000002020000000602000000
+  0040 0302000000030000000000000004030000000000000003000000000000000701
+  0060 000000060200000003020000000b00000000000000040b000000000000000d00
+  0080 0000000000000702000000060200000003020000000300000000000000040300
+  00a0 00000000000005000000000000000501000000830000000b6bb0470300000001
+  00c0 0000000000000000020000000000000000000000000000030000000000000000
+  00e0 000000000000800100000000000000050100000094000000de81db2304000000
+  0100 0100000000000000000400000000000003000000000000000a00000000000000
+  0120 64000000000000006700000000000000050200000083000000ceed3b03030000
+  0140 0000000000000000000002000000000000000000000000000003000000000000
+  0160 0000000000000000800200000000000000050300000083000000becdd5e80300
+  0180 0000020000000000000000020000000000000000000000000000030000000000
+  01a0 000000000000000000800300000000000000052c01000094000000629d94be04
+  01c0 0000000100000000000000940400000000000004000000000000000b00000000
+  01e0 0000000000000000000000030000000000000000000000000000000000000000
+  0200 54574d31d7a00283000200005200000008000000000000000407000000000000
+  0220 0007000000000000000507000000940000000c6f22f504000000000000000000
+  0240 0000000400000000000003000000000000000700000000000000070000000000
+  0260 00000a0000000000000000000000000000000000000000000000000000000000
+chunk-00000000.tw 1172
+  0000 54574331a706486c000000000000000000080000000000000000000000000000
+  0200 54574231ceed3b03330000000200000003000000000000000000000000000000
+  0220 0002000000000000000000000000000003000000000000000000000000000080
+  0240 020000000000000000000000000000000000000000000080fbffffffffffffff
+  0260 0200000000000000000000000000e03f000000000000e03f000000000000e03f
+  0280 c0c0c00000000000000000000000000000000000000000000000000000000000
+  0400 545742310c6f22f5440000000700000004000000000000000000000000000000
+  0420 0004000000000000030000000000000007000000000000000700000000000000
+  0440 0a00000000000000000000000000000007000000000000000800000000000000
+  0460 09000000000000000a000000000000000000000000001c400000000000002040
+  0480 00000000000022400000000000002440c0c0c0c0
+chunk-00000001.tw 1320
+  0000 5457433180636ded010000000000000000080000000000000000000000000000
+  0200 545742310b6bb047330000000100000003000000000000000100000000000000
+  0220 0002000000000000000000000000000003000000000000000000000000000080
+  0240 010000000000000000000000000000000000000000000080fbffffffffffffff
+  0260 0100000000000000000000000000d03f000000000000d03f000000000000d03f
+  0280 c0c0c00000000000000000000000000000000000000000000000000000000000
+  0400 54574231de81db23440000000100000004000000000000000100000000000000
+  0420 000400000000000003000000000000000a000000000000006400000000000000
+  0440 6700000000000000000000000000000064000000000000006500000000000000
+  0460 66000000000000006700000000000000010000000000f0ff020000000000f0ff
+  0480 030000000000f0ff040000000000f0ff0001020354574231629d94be44000000
+  04a0 2c01000004000000000000000100000000000000940400000000000004000000
+  04c0 000000000b000000000000000000000000000000030000000000000000000000
+  04e0 0000000000000000000000000100000000000000020000000000000003000000
+  0500 00000000000000000000e0bf000000000000e0bf000000000000e0bf00000000
+  0520 0000e0bfc0c0c0c0
+chunk-00000002.tw 643
+  0000 54574331a8ca73b5020000000000000000080000000000000000000000000000
+  0200 54574231becdd5e8330000000300000003000000000000000200000000000000
+  0220 0002000000000000000000000000000003000000000000000000000000000080
+  0240 030000000000000000000000000000000000000000000080fbffffffffffffff
+  0260 0300000000000000000000000000e83f000000000000e83f000000000000e83f
+  0280 c0c0c0
+wal-000.log 2048
+  0000 54574631fbd872b6440000000700000002000000010000000400000000000000
+  0020 0300000000000000030000000000000007000000000000000800000000000000
+  0040 09000000000000000a000000000000000000000000001c400000000000002040
+  0060 00000000000022400000000000002440c0c0c0c0000000000000000000000000
+wal-001.log 2048
+wal-01-000.log 2048
+  0000 545746313410bd3c220000002c01000002000000010000000200000000000000
+  0020 0b000000000000000b0000000000000032000000000000003300000000000000
+  0040 000000000000f03f0000000000000040c0c00000000000000000000000000000
+  0200 54574631b90ee414110000002c01000002000000010000000100000000000000
+  0220 0d000000000000000d0000000000000034000000000000000000000000000840
+  0240 c000000000000000000000000000000000000000000000000000000000000000
+  0400 545746313c2ff265110000000100000001000000010000000100000000000000
+  0420 050000000000000005000000000000006500000000000000020000000000f0ff
+  0440 010000000000000054574631d7e10dbc110000002c0100000100000001000000
+  0460 0100000000000000060000000000000005000000000000000100000000000000
+  0480 000000000000e0bfc00000000000000000000000000000000000000000000000
+  0600 54574631fa369945110000000100000001000000010000000100000000000000
+  0620 070000000000000007000000000000006600000000000000030000000000f0ff
+  0640 020000000000000054574631fd7f3ba5110000002c0100000100000001000000
+  0660 0100000000000000080000000000000007000000000000000200000000000000
+  0680 000000000000e0bfc00000000000000000000000000000000000000000000000
+wal-01-001.log 2048
+  0000 5457463191c28873110000000100000001000000020000000100000000000000
+  0020 090000000000000009000000000000006700000000000000040000000000f0ff
+  0040 030000000000000054574631dc146337110000002c0100000100000002000000
+  0060 01000000000000000a0000000000000009000000000000000300000000000000
+  0080 000000000000e0bfc00000000000000000000000000000000000000000000000
+  0200 54574631c4c1dae7220000002c01000001000000020000000200000000000000
+  0220 0b000000000000000b0000000000000032000000000000003300000000000000
+  0240 000000000000f03f0000000000000040c0c00000000000000000000000000000
+wal-02-000.log 2048
+  0000 5457463110713cad330000000300000001000000010000000300000000000000
+  0020 000000000000000000000000000000000000000000000080fbffffffffffffff
+  0040 0300000000000000000000000000e83f000000000000e83f000000000000e83f
+  0060 c0c0c00000000000000000000000000000000000000000000000000000000000
+  0200 54574631f055965f11000000ffffffff01000000010000000100000000000000
+  0220 0300000000000000030000000000000000000000000000000000000000001000
+  0240 c00000000000000054574631101177d811000000030000000100000001000000
+  0260 010000000000000004000000000000000300000000000000fbffffffffffffff
+  0280 0000000000002240c00000000000000000000000000000000000000000000000
+wal-02-001.log 2048
+  0000 5457463184220f1511000000ffffffff02000000010000000100000000000000
+  0020 0300000000000000030000000000000000000000000000000000000000001000
+  0040 c000000000000000545746316466ee9211000000030000000200000001000000
+  0060 010000000000000004000000000000000300000000000000fbffffffffffffff
+  0080 0000000000002240c00000000000000000000000000000000000000000000000
+  0200 5457463151a942ff110000000300000002000000010000000100000000000000
+  0220 050000000000000005000000000000003c000000000000000000000000001840
+  0240 c000000000000000000000000000000000000000000000000000000000000000
+  0400 54574631868eb78a22000000ffffffff02000000010000000200000000000000
+  0420 0600000000000000060000000000000001000000000000000200000000000000
 ";

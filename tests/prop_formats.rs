@@ -6,7 +6,7 @@ use proptest::test_runner::RngSeed;
 use std::sync::Arc;
 use tidewall::store::block::{self, BlockRef};
 use tidewall::store::manifest;
-use tidewall::store::version::{Edit, Geometry};
+use tidewall::store::version::{Edit, Geometry, StreamEdit, Version};
 use tidewall::wal::frame::{self, FrameHeader};
 use tidewall::wal::scan;
 use tidewall::{Config, Engine, Entry, Error, Generation, Lsn, Point, Span, TagId, inspect};
@@ -57,19 +57,32 @@ fn block_ref() -> impl Strategy<Value = BlockRef> {
     })
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+/// More streams than one, fewer than the largest edit speaks of: what it says of others is nobody's business.
+const STREAMS: u32 = 4;
+
+/// What an edit says of one stream; never nothing, which leaves no trace in a record.
+fn stream_edit() -> impl Strategy<Value = StreamEdit> {
     let span = any::<(u32, u64)>().prop_map(|(epoch, lsn)| Span { epoch, first_lsn: Lsn(lsn) });
     let watermarks = proptest::option::of(any::<(u64, u64)>().prop_map(|(a, b)| (Lsn(a), Lsn(b))));
-    (proptest::option::of(any::<u32>()), vec(span, 0..4), watermarks, vec(block_ref(), 0..20)).prop_map(
-        |(epoch, spans, watermarks, blocks)| Edit {
+    (proptest::option::of(any::<u32>()), vec(span, 0..4), watermarks)
+        .prop_map(|(segments, spans, watermarks)| StreamEdit { stream: 0, segments, spans, watermarks })
+        .prop_filter("says something", |edit| *edit != StreamEdit::default())
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let streams = prop::collection::btree_map(0..STREAMS + 2, stream_edit(), 0..4);
+    (proptest::option::of(any::<u32>()), streams, vec(block_ref(), 0..20)).prop_map(
+        |(epoch, streams, blocks)| Edit {
             geometry: None,
             epoch,
-            segments: epoch,
-            spans,
-            watermarks,
+            streams: streams.into_iter().map(|(stream, edit)| StreamEdit { stream, ..edit }).collect(),
             blocks,
         },
     )
+}
+
+fn geometry(wal_streams: u32) -> Geometry {
+    Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192, wal_streams }
 }
 
 proptest! {
@@ -114,9 +127,15 @@ proptest! {
     }
 
     #[test]
-    fn a_manifest_adds_up_to_its_edits_wherever_it_is_cut(edits in vec(edit(), 0..6), cut in any::<prop::sample::Index>()) {
-        let geometry = Geometry { segment_bytes: 4096, sector_bytes: 512, chunk_bytes: 8192 };
-        let first = Edit { geometry: Some(geometry), ..Edit::default() };
+    fn an_edit_decodes_to_what_was_encoded(edit in edit(), wal_streams in proptest::option::of(1..=16u32), number in any::<u64>()) {
+        let edit = Edit { geometry: wal_streams.map(geometry), ..edit };
+        let record = manifest::decode(&manifest::encode(&edit, number, 512)).unwrap();
+        prop_assert_eq!((record.number, record.edit), (number, edit));
+    }
+
+    #[test]
+    fn a_manifest_adds_up_to_its_edits_wherever_it_is_cut(edits in vec(edit(), 0..6), wal_streams in 1..=STREAMS, cut in any::<prop::sample::Index>()) {
+        let first = Edit { geometry: Some(geometry(wal_streams)), ..Edit::default() };
         let mut bytes = Vec::new();
         let mut ends = Vec::new();
         for (number, edit) in [&first].into_iter().chain(&edits).enumerate() {
@@ -125,6 +144,12 @@ proptest! {
         }
         let loaded = manifest::load(&bytes).unwrap();
         prop_assert_eq!(loaded.records.len(), ends.len());
+        let mut version = Version::new(geometry(wal_streams));
+        edits.iter().for_each(|edit| version.apply(edit));
+        prop_assert_eq!(&loaded.version, &version);
+        // And their sum, as one record, is the same again.
+        let again = manifest::load(&manifest::encode(&version.to_edit(), 1, 512)).unwrap();
+        prop_assert_eq!(again.version, version);
         // Cut anywhere behind the first record: the edits that are whole count, and no other.
         let cut = ends[0] + cut.index(bytes.len() - ends[0] + 1);
         let mut torn = bytes[..cut].to_vec();
@@ -139,7 +164,7 @@ proptest! {
 
     #[test]
     fn bytes_of_any_origin_are_read_without_a_panic(bytes in vec(any::<u8>(), 0..4096)) {
-        let scan = scan::segment(&bytes, 512);
+        let scan = scan::segment(&bytes, 512, |_| true);
         prop_assert!(scan.frames.is_empty() && scan.strays.is_empty(), "random bytes pass no CRC");
         prop_assert!(manifest::load(&bytes).is_err());
         prop_assert!(block::parse(&bytes).is_none());
@@ -161,10 +186,10 @@ fn small() -> Config {
     }
 }
 
-/// A store with a checkpoint, blocks in two chunks, and a log to replay.
-fn store() -> Vec<(String, Vec<u8>)> {
+/// A store with a checkpoint, blocks in two chunks, and a log to replay, in each stream that has a tag.
+fn store(wal_streams: usize) -> Vec<(String, Vec<u8>)> {
     let disk = SimDisk::new(Timeline::default());
-    let engine = Engine::open(Arc::new(disk.clone()), small()).unwrap();
+    let engine = Engine::open(Arc::new(disk.clone()), Config { wal_streams, ..small() }).unwrap();
     for n in 0..150 {
         engine.write(Point::new(1 + n % 3, n.into(), n.into())).unwrap();
     }
@@ -180,12 +205,13 @@ proptest! {
     /// Whatever is in the files: `open` and `inspect` come back, and what `open` shows was written.
     #[test]
     fn a_store_with_a_spoilt_file_opens_right_or_not_at_all(
+        wal_streams in 1..=3usize,
         file in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         noise in vec(any::<u8>(), 0..600),
         shorten in any::<bool>(),
     ) {
-        let mut files = store();
+        let mut files = store(wal_streams);
         let index = file.index(files.len());
         let bytes = &mut files[index].1;
         let start = at.index(bytes.len() + 1);
@@ -196,7 +222,7 @@ proptest! {
         }
         let disk = SimDisk::from_files(files.iter().map(|(name, bytes)| (&name[..], &bytes[..])));
         inspect(&disk).unwrap();
-        let engine = match Engine::open(Arc::new(disk), small()) {
+        let engine = match Engine::open(Arc::new(disk), Config { wal_streams, ..small() }) {
             Ok(engine) => engine,
             Err(Error::Corrupt(_)) => return Ok(()),
             Err(error) => return Err(TestCaseError::fail(format!("{error}"))),

@@ -45,10 +45,11 @@ impl Committer {
     /// `Io` when the record could not be written, `ReadOnly` when its sync failed: then nothing of it is published, and
     /// all edits of the round fail alike.
     pub(crate) fn commit(&self, edit: Edit, store: &Store, config: &Config) -> Result<()> {
-        self.edits.fetch_add(1, Ordering::Relaxed);
         let slot = Arc::new(Slot(Mutex::new(Rank::Leaf, None)));
         let mut state = self.state.lock();
         state.queue.push((edit, slot.clone()));
+        // Counted once it is queued: who sees the count knows that the next round has it.
+        self.edits.fetch_add(1, Ordering::Relaxed);
         loop {
             if let Some(outcome) = slot.0.lock().take() {
                 return outcome;
@@ -57,14 +58,10 @@ impl Committer {
                 self.ended.wait(&mut state);
                 continue;
             };
-            assert!(!state.queue.is_empty(), "the leader of this edit's round panicked");
             let (edits, slots): (Vec<_>, Vec<_>) = state.queue.drain(..).unzip();
             drop(state);
-            let mut lead = Lead { committer: self, writer: Some(writer) };
-            let outcome = lead.round(Edit::merge(edits), &slots, store, config);
-            for slot in slots {
-                slot.0.lock().get_or_insert_with(|| outcome.clone());
-            }
+            let mut lead = Lead { committer: self, writer: Some(writer), slots, outcome: None };
+            lead.outcome = Some(lead.round(Edit::merge(edits), store, config));
             drop(lead);
             state = self.state.lock();
         }
@@ -76,26 +73,34 @@ impl Committer {
     }
 }
 
-/// The leader of a round; it gives the writer back when it is dropped.
+/// The leader of a round; when it is dropped it tells the others the outcome and gives the writer back.
 struct Lead<'a> {
     committer: &'a Committer,
     writer: Option<ManifestWriter>,
+    slots: Vec<Arc<Slot>>,
+    /// `None` until the round has ended, and for ever when it ends in a panic: then nobody knows what is on the disk.
+    outcome: Option<Result<()>>,
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        self.committer.state.lock().writer = self.writer.take();
+        let writer = self.writer.take().expect("the leader has it until it is dropped");
+        let outcome = self.outcome.take().unwrap_or_else(|| writer.give_up());
+        for slot in &self.slots {
+            slot.0.lock().get_or_insert_with(|| outcome.clone());
+        }
+        self.committer.state.lock().writer = Some(writer);
         self.committer.ended.notify_all();
     }
 }
 
 impl Lead<'_> {
-    fn round(&mut self, edit: Edit, slots: &[Arc<Slot>], store: &Store, config: &Config) -> Result<()> {
+    fn round(&mut self, edit: Edit, store: &Store, config: &Config) -> Result<()> {
         let writer = self.writer.as_mut().expect("the leader has it until it is dropped");
         self.committer.records.fetch_add(1, Ordering::Relaxed);
         writer.append(&edit)?;
         if plant::on(Bug::R2) {
-            slots.iter().for_each(|slot| *slot.0.lock() = Some(Ok(())));
+            self.slots.iter().for_each(|slot| *slot.0.lock() = Some(Ok(())));
             self.committer.ended.notify_all();
         }
         writer.sync()?;

@@ -240,6 +240,15 @@ impl ManifestWriter {
         self.health.final_result("sync", manifest::NAME, self.file.sync())
     }
 
+    /// A round of edits has ended in a panic, so nobody knows what of it is on the disk.
+    ///
+    /// # Errors
+    /// `ReadOnly`, always.
+    pub(crate) fn give_up(&self) -> Result<()> {
+        self.health.poison("write of MANIFEST, which panicked");
+        self.health.check()
+    }
+
     /// Whether the file has grown too long.
     pub(crate) fn is_long(&self) -> bool {
         self.end >= self.replace_at

@@ -43,10 +43,16 @@ pub(crate) enum Room {
 pub(super) struct Turn<'a> {
     log: &'a Log,
     io: Io,
+    /// A write or a sync has begun and not ended: the disk has panicked, if the turn is dropped now.
+    at_disk: bool,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        if self.at_disk {
+            // What was staged is lost, so nobody may write what comes behind it.
+            self.log.health.poison("write of the log, which panicked");
+        }
         self.log.lock().io = Some(std::mem::take(&mut self.io));
         if !plant::on(Bug::C11) {
             self.log.turn_free.notify_all();
@@ -65,7 +71,7 @@ impl Log {
             }
             let io = if plant::on(Bug::C8) { state.io.clone() } else { state.io.take() };
             if let Some(io) = io {
-                return Ok(Some(Turn { log: self, io }));
+                return Ok(Some(Turn { log: self, io, at_disk: false }));
             }
             state.stats.turn_waits += 1;
             self.turn_free.wait(&mut state);
@@ -133,7 +139,9 @@ impl Turn<'_> {
         std::mem::swap(&mut state.staging, &mut self.io.bytes);
         state.staging_offset += self.io.bytes.len() as u64;
         drop(state);
+        self.at_disk = true;
         let written = self.io.files[slot].write_at(offset, &self.io.bytes);
+        self.at_disk = false;
         let mut state = self.log.lock();
         if let Err(error) = written {
             // Back to the front: what was staged meanwhile follows it.
@@ -159,7 +167,9 @@ impl Turn<'_> {
         let Some(slot) = state.active.filter(|_| state.marks.durable < covered) else { return Ok(()) };
         state.stats.syncs += 1;
         drop(state);
+        self.at_disk = true;
         let result = if plant::on(Bug::F1) { Ok(()) } else { self.io.files[slot].sync() };
+        self.at_disk = false;
         // I1: the watermark passes a frame only after a sync that covers it has returned success.
         self.log.health.final_result("sync", &self.log.name(slot), result)?;
         let mut state = self.log.lock();

@@ -1,33 +1,9 @@
 //! Bytes that nobody wrote. Damage to durable bytes is reported with file and offset, never skipped in silence (I6),
 //! and an opening that refuses a store leaves every byte of it for the person who has to repair it.
 
-use crate::support::{Store, assert_holds, point, points, roomy, small};
+use crate::support::{Store, assert_holds, assert_refused, corruption, point, points, roomy, small};
 use std::fs;
-use tidewall::{Corruption, Engine, Error, Result, inspect};
-
-#[track_caller]
-fn corruption<T>(outcome: Result<T>) -> Corruption {
-    match outcome {
-        Err(Error::Corrupt(corruption)) => corruption,
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("accepted"),
-    }
-}
-
-/// Opening must refuse the store, for damage in this file at this offset, and change nothing.
-#[track_caller]
-fn assert_refused(store: &Store, file: &str, offset: u64, expected: &str) {
-    let before = store.files();
-    for _ in 0..2 {
-        let found = corruption(store.try_open().map(|_: Engine| ()));
-        assert_eq!((found.file.as_str(), found.offset, found.expected.as_str()), (file, offset, expected));
-        assert!(store.files() == before, "the refused opening changed a file");
-    }
-    let inspection = inspect(&store.disk()).unwrap();
-    let named = |damage: &Corruption| (damage.file.as_str(), damage.offset) == (file, offset);
-    assert!(inspection.damage.iter().any(named), "inspect does not show it: {inspection}");
-    assert!(store.files() == before, "inspect changed a file");
-}
+use tidewall::{Config, Error, inspect};
 
 /// Three tags in blocks of several chunks, and 40 points of each in two segments of the log only.
 fn store_with_data() -> Store {
@@ -67,7 +43,8 @@ fn the_store_that_these_tests_damage_is_sound() {
 
 #[test]
 fn a_damaged_block_is_an_error_of_its_tag_alone_and_never_a_shorter_answer() {
-    let store = Store::new(roomy());
+    // All points of a tag are appended at a stretch, so they are sealed and cut together.
+    let store = Store::new(Config { staging_bytes: 64 << 10, ..roomy() });
     let engine = store.open();
     for tag in 1..=3 {
         engine.write_batch(&points(tag, 100)).unwrap();

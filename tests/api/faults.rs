@@ -1,30 +1,11 @@
 //! A disk that fails. A failed write loses nothing and can be repeated (I9); a failed sync is final (I8).
 
-use crate::support::{Fault, Op, Store, assert_holds, point, points, roomy, small};
+use crate::support::{
+    Fault, Op, Store, assert_holds, assert_io, assert_prefix, assert_read_only, point, points, roomy, small,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tidewall::disk::OpenMode;
-use tidewall::{Config, Engine, Error, Result};
-
-#[track_caller]
-fn assert_io<T>(outcome: Result<T>, expected_op: &str, expected_file: &str) {
-    match outcome {
-        Err(error @ Error::Io { op, .. }) => {
-            assert!(error.is_transient());
-            let Error::Io { file, .. } = &error else { unreachable!() };
-            assert_eq!((op, &**file), (expected_op, expected_file));
-        }
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("accepted"),
-    }
-}
-
-#[track_caller]
-fn assert_read_only<T>(outcome: Result<T>, expected_cause: &str) {
-    match outcome {
-        Err(Error::ReadOnly { cause }) => assert_eq!(&*cause, expected_cause),
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("accepted"),
-    }
-}
+use tidewall::{Config, Engine, Error};
 
 #[test]
 fn a_log_without_space_refuses_points_after_a_bound_and_loses_none_that_it_accepted() {
@@ -86,7 +67,8 @@ fn a_flush_that_fails_at_any_write_can_be_repeated_and_has_lost_nothing() {
         (Op::Write, "wal-", "write", "wal-000.log"),
     ];
     for (failing, prefix, op, file) in places {
-        let store = Store::new(Config { chunk_bytes: 8192, flush_workers: 1, ..roomy() });
+        let config = Config { backlog_points: 10_000, chunk_bytes: 8192, flush_workers: 1, ..roomy() };
+        let store = Store::new(config);
         let fault = Fault::new();
         let engine = store.open_hooked(fault.hook());
         engine.write_batch(&points(1, 100)).unwrap();
@@ -117,6 +99,7 @@ fn a_flush_that_fails_at_any_write_can_be_repeated_and_has_lost_nothing() {
             engine.sync().unwrap();
             assert_eq!(engine.stats().durable_lsn.0, 1201);
         } else {
+            // Nor does memory care, up to its bound.
             engine.write(point(1, 400)).unwrap();
         }
 
@@ -141,7 +124,7 @@ fn a_crash_after_a_failed_flush_finds_every_point_once() {
     // second, whose twenty blocks take three sectors, it is not.
     let cases = [("chunk-", 100, 0, 1), ("MANIFEST", 100, 3, 0), ("MANIFEST", 800, 0, 1)];
     for (prefix, count, blocks, orphans) in cases {
-        let store = Store::new(roomy());
+        let store = Store::new(Config { staging_bytes: 64 << 10, ..roomy() });
         let fault = Fault::new();
         let engine = store.open_hooked(fault.hook());
         engine.write_batch(&points(1, count)).unwrap();
@@ -259,12 +242,40 @@ fn a_failed_sync_of_the_background_step_is_heard_by_the_next_call() {
     let fault = Fault::new();
     let engine = store.open_hooked(fault.hook());
     engine.write_batch(&points(1, 40)).unwrap();
-    assert_eq!(engine.stats().sealed_buffers, 1);
     fault.arm(Op::Sync, "wal-");
-    engine.step().unwrap_err();
+    assert_read_only(engine.step(), "sync of wal-000.log: injected");
+    let stats = engine.stats();
+    assert_eq!((stats.sealed_buffers, stats.blocks_written, stats.durable_lsn.0), (1, 0, 0), "I1, I3");
     assert_read_only(engine.write(point(1, 40)), "sync of wal-000.log: injected");
     assert_read_only(engine.sync(), "sync of wal-000.log: injected");
     assert_holds(&engine, 1, &points(1, 40));
+}
+
+#[test]
+fn a_disk_that_panics_under_a_caller_leaves_a_read_only_engine_and_no_false_promise() {
+    for (failing, prefix) in
+        [(Op::Write, "wal-"), (Op::Sync, "wal-"), (Op::Write, "MANIFEST"), (Op::Sync, "MANIFEST")]
+    {
+        let store = Store::new(roomy());
+        let fault = Fault::new();
+        let engine = store.open_hooked(fault.hook());
+        engine.write_batch(&points(1, 25)).unwrap();
+        engine.sync().unwrap();
+        engine.write_batch(&points(1, 45)[25..]).unwrap();
+        fault.arm_panic(failing, prefix);
+        catch_unwind(AssertUnwindSafe(|| engine.flush())).unwrap_err();
+        for _ in 0..2 {
+            // Whatever is promised from here on would rest upon a write that nobody knows the end of.
+            for refused in
+                [engine.write(point(1, 45)), engine.sync(), engine.flush(), engine.step(), engine.close()]
+            {
+                assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{failing:?} {prefix}: {refused:?}");
+            }
+            assert_holds(&engine, 1, &points(1, 45));
+        }
+        let engine = store.reopen(engine);
+        assert_prefix(&engine, 1, if prefix == "wal-" { 25 } else { 45 });
+    }
 }
 
 #[test]
@@ -316,7 +327,9 @@ fn an_opening_that_fails_half_way_can_be_tried_again() {
             );
             store.inspect_sound();
         }
-        assert_eq!(fault.fired(), 3, "{failing:?} {prefix}");
+        // Segments are read at the same time, so all of them have failed when the opening does.
+        let each = if (failing, prefix) == (Op::Read, "wal-") { store.config.segments as u64 } else { 1 };
+        assert_eq!(fault.fired(), 3 * each, "{failing:?} {prefix}");
     }
     let engine: Engine = store.open();
     assert_holds(&engine, 1, &points(1, 138));

@@ -62,6 +62,8 @@ fn another_geometry_is_refused_by_name_and_with_both_values() {
         ("segment_bytes", 4096, 8192, Config { segment_bytes: 8192, ..small() }),
         ("sector_bytes", 512, 1024, Config { sector_bytes: 1024, ..small() }),
         ("chunk_bytes", 8192, 16_384, Config { chunk_bytes: 16_384, ..small() }),
+        ("wal_streams", 1, 2, Config { wal_streams: 2, ..small() }),
+        ("wal_streams", 1, 16, Config { wal_streams: 16, ..small() }),
     ];
     for (name, was, is, other) in others {
         store.config = other;
@@ -80,8 +82,9 @@ fn another_geometry_is_refused_by_name_and_with_both_values() {
 
 #[test]
 fn everything_but_the_geometry_may_change_between_openings() {
-    let changes: [fn(&mut Config); 9] = [
+    let changes: [fn(&mut Config); 12] = [
         |config| config.batch_points = 33,
+        |config| config.batch_points = 1,
         |config| config.block_points = 7,
         |config| config.shards = 1,
         |config| (config.segments, config.segments_max) = (5, 9),
@@ -90,6 +93,8 @@ fn everything_but_the_geometry_may_change_between_openings() {
         |config| config.flush_workers = 1,
         |config| config.sealed_max = 1,
         |config| config.manifest_bytes = 1,
+        |config| config.backlog_points = 1,
+        |config| config.backlog_points = 1 << 20,
     ];
     let mut store = Store::new(small());
     for (opening, change) in changes.iter().cycle().take(3 * changes.len()).enumerate() {
@@ -98,7 +103,7 @@ fn everything_but_the_geometry_may_change_between_openings() {
         let engine = store.open();
         assert_holds(&engine, 1, &points(1, 95 * opening));
         engine.write_batch(&points(1, 95 * (opening + 1))[95 * opening..]).unwrap();
-        // Each change once behind a flush, once behind a sync, once behind a close: 9 openings are a multiple of 3.
+        // Each change once behind a flush, once behind a sync, once behind a close: 12 openings are a multiple of 3.
         match (opening + opening / changes.len()) % 3 {
             0 => engine.flush().unwrap(),
             1 => engine.sync().unwrap(),

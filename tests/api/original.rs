@@ -5,7 +5,13 @@ use crate::support::{Store, assert_holds, point, points};
 use tidewall::{Config, inspect};
 
 fn config() -> Config {
-    Config { segment_bytes: 1 << 20, chunk_bytes: 256 << 10, flush_delay_ms: None, ..Config::default() }
+    Config {
+        backlog_points: 100,
+        segment_bytes: 1 << 20,
+        chunk_bytes: 256 << 10,
+        flush_delay_ms: None,
+        ..Config::default()
+    }
 }
 
 #[test]
@@ -30,10 +36,22 @@ fn batches_and_flush_at_threshold() {
     for n in 0..99 {
         engine.write(point(1, n)).unwrap();
     }
-    assert_eq!(engine.stats().frames, 0, "99 points are no batch");
+    assert_eq!(engine.stats().backlog_points, 0, "99 points are no batch");
     engine.write(point(1, 99)).unwrap();
-    assert_eq!((engine.stats().frames, engine.stats().appended_points), (1, 100));
-    engine.write_batch(&points(1, 350)[100..]).unwrap();
+    assert_eq!(
+        (engine.stats().frames, engine.stats().backlog_points),
+        (0, 100),
+        "100 are, and wait for the log"
+    );
+    engine.write(point(1, 100)).unwrap();
+    let stats = engine.stats();
+    assert_eq!(
+        (stats.frames, stats.appended_points, stats.backlog_points),
+        (1, 100, 0),
+        "for the next writer here"
+    );
+    engine.write_batch(&points(1, 349)[101..]).unwrap();
+    engine.write(point(1, 349)).unwrap();
     assert_eq!((engine.stats().frames, engine.stats().appended_points), (3, 300));
     engine.sync().unwrap();
     assert_eq!((engine.stats().frames, engine.stats().appended_points), (4, 350), "a sync takes the rest");

@@ -1,21 +1,27 @@
-//! A store in a directory of its own, points that can be told apart, and a disk with a hook before every call.
+//! A store in a directory of its own, points that can be told apart, a disk with a hook before every call, and ways to
+//! wait for other threads that neither sleep nor read a clock.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use tempfile::TempDir;
 use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
-use tidewall::{Config, Engine, Inspection, Point, Result, inspect};
+use tidewall::{Config, Corruption, Engine, Error, Inspection, Point, Result, TagId, inspect};
+use tidewall_sim::choice::Chooser;
+use tidewall_sim::disk::{Profile, SimDisk};
 
 /// Everything small, so that a few hundred points fill batches, blocks, segments, chunks and the manifest; and no
-/// thread of the engine's own, so that a test does the same each time.
+/// thread of the engine's own, so that a test does the same each time: a writer that finds a full batch appends it.
 pub fn small() -> Config {
     Config {
         batch_points: 10,
         block_points: 40,
+        backlog_points: 10,
         sealed_max: 8,
         shards: 4,
         segment_bytes: 4096,
@@ -45,6 +51,47 @@ pub fn point(tag: u32, n: usize) -> Point {
 /// The points `0 .. count` of a tag, in order of time.
 pub fn points(tag: u32, count: usize) -> Vec<Point> {
     (0..count).map(|n| point(tag, n)).collect()
+}
+
+/// As [`small`], with log streams, and with the engine's own threads at the shortest tick there is. What they do not do,
+/// nobody does: no writer ever finds the backlog too long.
+pub fn with_threads(wal_streams: usize) -> Config {
+    Config { wal_streams, backlog_points: 1 << 20, sealed_max: 1 << 20, flush_delay_ms: Some(1), ..small() }
+}
+
+/// The log stream of a tag.
+pub fn stream_of(tag: u32, wal_streams: usize) -> usize {
+    TagId::new(tag).expect("a tag").stream(wal_streams)
+}
+
+/// The first tag of each log stream.
+pub fn tag_of_each(wal_streams: usize) -> Vec<u32> {
+    let first = |stream| (1..).find(|tag| stream_of(*tag, wal_streams) == stream).expect("each has some");
+    (0..wal_streams).map(first).collect()
+}
+
+/// Enough for a thread that is there to do what it does each millisecond, on any machine that this runs on.
+const POLLS: u64 = 50_000_000;
+
+/// Waits for something that another thread does.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..POLLS {
+        if done() {
+            return;
+        }
+        thread::yield_now();
+    }
+    panic!("nobody did it: {what}");
+}
+
+/// What is left when the power fails, drawn from a seed.
+pub fn power_cut(disk: &SimDisk, seed: u64) -> SimDisk {
+    disk.power_cut(&mut Chooser::from_seed(seed), Profile::Any)
+}
+
+pub fn open_sim(disk: &SimDisk, config: &Config) -> Engine {
+    Engine::open(Arc::new(disk.clone()), config.clone()).expect("a sound store opens")
 }
 
 /// A directory, and the configuration that its store is opened with.
@@ -124,6 +171,62 @@ impl Store {
         bytes[offset as usize] ^= 0x10;
         fs::write(self.path(file), bytes).expect("writable");
     }
+}
+
+/// What a refused call says of the damage.
+#[track_caller]
+pub fn corruption<T>(outcome: Result<T>) -> Corruption {
+    match outcome {
+        Err(Error::Corrupt(corruption)) => corruption,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+/// Opening must refuse the store, for damage in this file at this offset, and change nothing.
+#[track_caller]
+pub fn assert_refused(store: &Store, file: &str, offset: u64, expected: &str) {
+    let before = store.files();
+    for _ in 0..2 {
+        let found = corruption(store.try_open().map(|_: Engine| ()));
+        assert_eq!((found.file.as_str(), found.offset, found.expected.as_str()), (file, offset, expected));
+        assert!(store.files() == before, "the refused opening changed a file");
+    }
+    let inspection = inspect(&store.disk()).expect("the directory can be read");
+    let named = |damage: &Corruption| (damage.file.as_str(), damage.offset) == (file, offset);
+    assert!(inspection.damage.iter().any(named), "inspect does not show it: {inspection}");
+    assert!(store.files() == before, "inspect changed a file");
+}
+
+#[track_caller]
+pub fn assert_io<T>(outcome: Result<T>, expected_op: &str, expected_file: &str) {
+    match outcome {
+        Err(error @ Error::Io { op, .. }) => {
+            assert!(error.is_transient());
+            let Error::Io { file, .. } = &error else { unreachable!() };
+            assert_eq!((op, &**file), (expected_op, expected_file));
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+#[track_caller]
+pub fn assert_read_only<T>(outcome: Result<T>, expected_cause: &str) {
+    match outcome {
+        Err(Error::ReadOnly { cause }) => assert_eq!(&*cause, expected_cause),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+/// Asserts that a tag has its first points, at least so many, and nothing else. Returns how many.
+#[track_caller]
+pub fn assert_prefix(engine: &Engine, tag: u32, least: usize) -> usize {
+    let count = engine.query(tag, ..).expect("the tag can be read").len();
+    assert!(count >= least, "of {least} points of tag {tag} {count} are there");
+    assert_holds(engine, tag, &points(tag, count));
+    count
 }
 
 /// Asserts that a query of all times answers exactly these points.
@@ -225,11 +328,18 @@ impl DiskFile for HookedFile {
 }
 
 /// A fault that a test switches on and off: while it is on, every call of one kind on files whose names begin with a
-/// prefix fails.
+/// prefix fails, or only the first of them.
 #[derive(Default)]
 pub struct Fault {
-    armed: Mutex<Option<(Op, &'static str)>>,
+    armed: Mutex<Option<Armed>>,
     fired: AtomicU64,
+}
+
+struct Armed {
+    op: Op,
+    prefix: &'static str,
+    once: bool,
+    panics: bool,
 }
 
 impl Fault {
@@ -238,7 +348,16 @@ impl Fault {
     }
 
     pub fn arm(&self, op: Op, prefix: &'static str) {
-        *self.armed.lock().unwrap() = Some((op, prefix));
+        *self.armed.lock().unwrap() = Some(Armed { op, prefix, once: false, panics: false });
+    }
+
+    pub fn arm_once(&self, op: Op, prefix: &'static str) {
+        *self.armed.lock().unwrap() = Some(Armed { op, prefix, once: true, panics: false });
+    }
+
+    /// The call does not fail, it panics: a mistake in somebody's disk.
+    pub fn arm_panic(&self, op: Op, prefix: &'static str) {
+        *self.armed.lock().unwrap() = Some(Armed { op, prefix, once: true, panics: true });
     }
 
     pub fn disarm(&self) {
@@ -253,13 +372,66 @@ impl Fault {
     /// The hook for [`Store::open_hooked`].
     pub fn hook(self: &Arc<Fault>) -> impl Hook {
         let fault = self.clone();
-        move |op, name: &str| match *fault.armed.lock().unwrap() {
-            Some((failing, prefix)) if op == failing && name.starts_with(prefix) => {
-                fault.fired.fetch_add(1, Ordering::SeqCst);
-                let kind = if op == Op::Write { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
-                Err(io::Error::new(kind, "injected"))
+        move |op, name: &str| {
+            let mut armed = fault.armed.lock().unwrap();
+            let Some(strikes) = armed.as_ref().filter(|it| it.op == op && name.starts_with(it.prefix)) else {
+                return Ok(());
+            };
+            let panics = strikes.panics;
+            if strikes.once {
+                *armed = None;
             }
-            _ => Ok(()),
+            drop(armed);
+            fault.fired.fetch_add(1, Ordering::SeqCst);
+            assert!(!panics, "planted in this test");
+            let kind = if op == Op::Write { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+            Err(io::Error::new(kind, "injected"))
         }
+    }
+}
+
+/// The engine's own threads that have come by, and are still alive.
+#[derive(Clone)]
+pub struct Alive {
+    /// What their names begin with.
+    names: &'static str,
+    count: Arc<AtomicU64>,
+}
+
+/// Dropped with the thread that it belongs to, before anybody has joined that.
+struct Present(Arc<AtomicU64>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        // Who does not join does not wait for this.
+        (0..1000).for_each(|_| thread::yield_now());
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static PRESENT: RefCell<Vec<Present>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Alive {
+    pub fn named(names: &'static str) -> Alive {
+        Alive { names, count: Arc::default() }
+    }
+
+    /// Called in a hook: counts the thread, if it is one of those.
+    pub fn come_by(&self) {
+        if !thread::current().name().is_some_and(|name| name.starts_with(self.names)) {
+            return;
+        }
+        PRESENT.with_borrow_mut(|present| {
+            if !present.iter().any(|known| Arc::ptr_eq(&known.0, &self.count)) {
+                self.count.fetch_add(1, Ordering::SeqCst);
+                present.push(Present(self.count.clone()));
+            }
+        });
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
     }
 }
