@@ -92,9 +92,14 @@ impl Entry {
     }
 }
 
+/// Whether entries are in order of time, each time once.
+pub(crate) fn in_order(entries: &[Entry]) -> bool {
+    entries.windows(2).all(|pair| pair[0].ts_us < pair[1].ts_us)
+}
+
 /// Sorts entries by time and keeps, of those with one time, the last in the given order: the key rule.
 pub(crate) fn last_write_wins(entries: &mut Vec<Entry>) {
-    if entries.windows(2).all(|pair| pair[0].ts_us < pair[1].ts_us) {
+    if in_order(entries) {
         return;
     }
     // Stable: entries of one time stay in the order of their acceptance.

@@ -1,7 +1,8 @@
 //! The decisions of a flush, without its I/O.
 
 use crate::lsn::Lsn;
-use crate::point::{Entry, last_write_wins};
+use crate::point::{Entry, in_order, last_write_wins};
+use std::ops::Range;
 
 /// The checkpoint after a flush: every point below it is in a block.
 ///
@@ -11,13 +12,19 @@ pub(crate) fn checkpoint(appended: Lsn, first_unflushed: Option<Lsn>) -> Lsn {
     first_unflushed.map_or(appended, |first| first.min(appended))
 }
 
-/// The contents of the blocks that hold these entries: sorted, each time once, at most `block_points` in each.
-pub(crate) fn cut(mut entries: Vec<Entry>, block_points: usize) -> Vec<Vec<Entry>> {
-    last_write_wins(&mut entries);
-    if entries.len() <= block_points {
-        return vec![entries];
+/// These entries by time, each time once; `None` if that is how they are, as those of most sensors.
+pub(crate) fn sorted(entries: &[Entry]) -> Option<Vec<Entry>> {
+    if in_order(entries) {
+        return None;
     }
-    entries.chunks(block_points).map(<[Entry]>::to_vec).collect()
+    let mut entries = entries.to_vec();
+    last_write_wins(&mut entries);
+    Some(entries)
+}
+
+/// Which of so many entries each block holds: at most `block_points`.
+pub(crate) fn cut(count: usize, block_points: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(block_points).map(move |start| start..count.min(start + block_points))
 }
 
 #[cfg(test)]
@@ -33,12 +40,24 @@ mod tests {
 
     #[test]
     fn blocks_are_full_but_for_the_last() {
-        let entry = |ts_us| Entry { ts_us, value: 0.0, quality: 0 };
-        let lens = |count, most| {
-            cut((0..count).rev().map(entry).collect(), most).iter().map(Vec::len).collect::<Vec<_>>()
-        };
+        let lens = |count, most| cut(count, most).map(|range| range.len()).collect::<Vec<_>>();
         assert_eq!(lens(7, 3), [3, 3, 1]);
         assert_eq!(lens(3, 3), [3]);
         assert_eq!(lens(1, 3), [1]);
+        assert_eq!(cut(7, 3).last(), Some(6..7));
+    }
+
+    #[test]
+    fn entries_are_copied_only_to_be_sorted() {
+        let entries = |times: &[i64]| -> Vec<Entry> {
+            times.iter().map(|ts_us| Entry { ts_us: *ts_us, value: 0.0, quality: 0 }).collect()
+        };
+        let times = |times: &[i64]| {
+            let sorted = sorted(&entries(times))?;
+            Some(sorted.iter().map(|entry| entry.ts_us).collect::<Vec<_>>())
+        };
+        assert_eq!(times(&[1, 2, 5]), None);
+        assert_eq!(times(&[2, 1, 2]), Some(vec![1, 2]));
+        assert_eq!(times(&[1, 1]), Some(vec![1]));
     }
 }
