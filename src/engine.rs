@@ -209,7 +209,7 @@ impl Engine {
     /// As [`flush`](Engine::flush), and then the engine is still open, unless it was `Closed` already. After `ReadOnly`
     /// nothing but dropping it is left to do.
     pub fn close(&self) -> Result<()> {
-        self.core.unreported.report()?;
+        self.core.begin()?;
         if self.core.shared.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }

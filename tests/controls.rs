@@ -43,7 +43,8 @@ fn every_planted_bug_is_found() {
         // Those of weak memory are caught by the models of tests/loom.
         let Some(driver) = drivers::of(*bug) else { continue };
         let setting = Setting { driver, plant: Some(*bug), ..Setting::default() };
-        let sum = campaign(2000, setting);
+        // The rarest takes some thousand; a campaign ends at the first finding.
+        let sum = campaign(20_000, setting);
         let found = sum.failures.first().unwrap_or_else(|| panic!("{} survives: {}", bug.name(), bug.what()));
         println!("{:<4} seed {:>4}: {}", bug.name(), found.seed, found.violation);
     }

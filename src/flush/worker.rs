@@ -45,7 +45,8 @@ pub(crate) fn write_blocks(
 ) -> Result<Vec<BlockRef>> {
     let contents = exec::map(exec, sealed.to_vec(), move |sealed| Content::of(&sealed, block_points));
     let contents: Vec<Content> = contents.into_iter().flatten().collect();
-    let places = chunks.place(contents.iter().map(|content| block::block_bytes(content.range.len()) as u64))?;
+    let places =
+        chunks.place(contents.iter().map(|content| block::block_bytes(content.range.len()) as u64))?;
     let work = contents.into_iter().zip(places).collect();
     let written = exec::map(exec, work, |(content, place)| {
         let mut named = BlockRef {

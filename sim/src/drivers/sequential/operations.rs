@@ -5,10 +5,15 @@ use super::*;
 impl Run<'_> {
     pub(super) fn write(&mut self, count: u32) -> Step {
         let points = self.source.points(&self.shape, count, &mut self.chooser);
+        let io_ops = self.may_not_wait().then(|| self.disk.io_ops());
         let result = match &points[..] {
             [one] => self.engine().write(*one),
             many => self.engine().write_batch(many),
         };
+        if io_ops.is_some_and(|before| self.disk.io_ops() != before) {
+            let story = "the backlog was short, little was sealed, and a write used the disk";
+            return Err(Violation::new(Verdict::Stuck, "write does not wait for the disk", story));
+        }
         let accepted = match &result {
             Ok(()) if self.read_only => {
                 return Err(Violation::new(Verdict::Lost, "I8", "write returned Ok after a failed sync"));
@@ -33,6 +38,16 @@ impl Run<'_> {
         self.note_trouble();
         // Now and then: reading the counters takes longer than a write.
         if self.counts.operations.is_multiple_of(4) { self.check_watermarks() } else { Ok(()) }
+    }
+
+    /// Whether the next write has no reason to use the disk. Looked at now and then, as the watermarks are.
+    fn may_not_wait(&self) -> bool {
+        if self.config.durability == Durability::Immediate || !self.counts.operations.is_multiple_of(4) {
+            return false;
+        }
+        let stats = self.engine().stats();
+        stats.backlog_points < self.config.backlog_points as u64
+            && stats.sealed_buffers < self.config.sealed_max as u64
     }
 
     /// Whether a write that could not be made durable was accepted: the contract allows both.
@@ -192,7 +207,17 @@ impl Run<'_> {
         let result = self.engine().close();
         if self.acknowledge("close", result)? {
             self.closed = true;
-            if self.engine().query(1, ..).is_ok() || self.engine().write(Point::new(1, 0, 0.0)).is_ok() {
+            let engine = self.engine();
+            let answers = [
+                engine.query(1, ..).err(),
+                engine.write(Point::new(1, 0, 0.0)).err(),
+                engine.sync().err(),
+                engine.flush().err(),
+                engine.step().err(),
+                engine.tags().err(),
+                engine.close().err(),
+            ];
+            if answers.iter().any(|answer| !matches!(answer, Some(Error::Closed))) {
                 return Err(Violation::new(Verdict::Stuck, "close", "a closed engine answers"));
             }
             if self.chooser.chance(Concern::Ops, 64) {

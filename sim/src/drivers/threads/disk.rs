@@ -33,6 +33,11 @@ pub(super) struct Seen {
     pub(super) block: Option<(String, u64)>,
 }
 
+/// Whether this is the name of a thread that no caller waits for.
+pub(super) fn is_background(name: &str) -> bool {
+    name.starts_with("tidewall-log") || name == "tidewall-flush"
+}
+
 /// What an engine owes for the failure of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
@@ -66,8 +71,7 @@ impl Disk {
     ) -> io::Result<R> {
         self.point.load(Ordering::Relaxed);
         let current = shuttle::thread::current();
-        let background =
-            current.name().filter(|name| name.starts_with("tidewall-log") || *name == "tidewall-flush");
+        let background = current.name().filter(|name| is_background(name));
         let background = background.map(|name| Seen {
             stamp: self.world.stamp(),
             thread: name.to_string(),

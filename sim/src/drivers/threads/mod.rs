@@ -39,7 +39,7 @@ use schedule::TapeScheduler;
 use script::{End, Life, TAGS};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tidewall::plant::Bug;
 use tidewall::{Config, Durability, Engine, InOrder, inspect};
 use tidewall_shuttle as scheduled;
@@ -57,6 +57,8 @@ struct World {
     clock: AtomicU64,
     told: Mutex<Told>,
     events: Mutex<Events>,
+    /// A close of this life has returned Ok: no thread of the engine may run any more.
+    ended: AtomicBool,
 }
 
 /// What the threads of one life were told.
@@ -64,6 +66,8 @@ struct World {
 struct Told {
     writes: Vec<Write>,
     reads: Vec<Read>,
+    /// Lists of tags: when they were asked for and given, and what they said.
+    lists: Vec<(u64, u64, Vec<u32>)>,
     /// Calls that make everything durable and returned Ok: when they began and ended.
     syncs: Vec<(u64, u64)>,
     /// Calls that could report an error of a background thread: when they began and ended, and whether they failed.
@@ -74,6 +78,10 @@ struct Told {
     closing: bool,
     /// A close returned Ok.
     closed: bool,
+    /// When.
+    closed_at: u64,
+    /// When a call was first told that the engine is read-only.
+    read_only_at: Option<u64>,
     violation: Option<Violation>,
     calls: u64,
     rotations: u64,
@@ -108,6 +116,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         clock: AtomicU64::new(0),
         told: Mutex::default(),
         events: Mutex::default(),
+        ended: AtomicBool::new(false),
     });
     let disk = SimDisk::new(timeline.clone());
     disk.set_lie(setting.lie);
@@ -179,6 +188,7 @@ impl Run<'_> {
     fn live(&mut self, life: &Life) -> Step {
         self.arm();
         *self.world.lock() = Told::default();
+        self.world.ended.store(false, Ordering::Relaxed);
         let (world, disk, script) = (self.world.clone(), self.disk.clone(), life.clone());
         let mut config = shuttle::Config::new();
         config.stack_size = STACK_BYTES;
@@ -208,7 +218,7 @@ impl Run<'_> {
             let reach = chooser.pick(Concern::Crash, &[64, 24, 160]);
             self.disk.arm_crash(chooser.below(Concern::Crash, reach), when);
         }
-        if chooser.chance(Concern::Faults, 64) {
+        if chooser.chance(Concern::Faults, 96) {
             let faults = Concern::Faults;
             let kind = chooser
                 .pick(faults, &[IoKind::Write, IoKind::Sync, IoKind::SyncDir, IoKind::Open, IoKind::SetLen]);
@@ -218,7 +228,7 @@ impl Run<'_> {
                 }
                 _ => Effect::Part(chooser.below(faults, 256) as u8),
             };
-            let only = chooser.pick(faults, &["wal", "chunk", "MANIFEST", ""]);
+            let only = chooser.pick(faults, &["MANIFEST", "wal", "chunk", "MANIFEST", ""]);
             let after = chooser.below(faults, 12);
             self.disk.arm(Armed { kind, only, after, sticky: chooser.chance(faults, 48), effect });
         }
@@ -282,6 +292,7 @@ impl Run<'_> {
                 history.judge(&read.view, owed, "a query while threads were at work")?;
             }
             history.registers(&reads)?;
+            judge_lists(&told, &history)?;
             self.base.insert(tag, view);
         }
         Ok(())
@@ -296,6 +307,23 @@ impl Run<'_> {
 /// The tag's part of what the threads were told, with what had to survive marked.
 fn tag_history<'a>(told: &'a Told, tag: u32, base: &'a View) -> TagHistory<'a> {
     TagHistory { tag, base, writes: told.writes.iter().filter(|write| write.tag == tag).collect() }
+}
+
+/// A list of tags has those whose points were accepted before it was asked for, and none to which nobody wrote.
+fn judge_lists(told: &Told, history: &TagHistory<'_>) -> Step {
+    for (begin, end, tags) in &told.lists {
+        let owed = !history.base.is_empty()
+            || history.writes.iter().any(|write| write.fate == Fate::Accepted && write.end < *begin);
+        let may =
+            owed || history.writes.iter().any(|write| write.fate != Fate::Refused && write.begin < *end);
+        let there = tags.contains(&history.tag);
+        if there != owed && there != may {
+            let verdict = if there { Verdict::Invented } else { Verdict::Lost };
+            let story = format!("the tags from {begin} to {end} are {tags:?}: tag {}", history.tag);
+            return Err(Violation::new(verdict, "accepted points are visible", story));
+        }
+    }
+    Ok(())
 }
 
 /// An error that struck a background thread is reported by the next call that can.
@@ -313,8 +341,10 @@ fn background_errors(told: &Told) -> Step {
         else {
             continue;
         };
+        // It takes the error at some moment between its beginning and its end, so it may return later than the one that
+        // found none left.
         let heard =
-            told.reports.iter().any(|(_, end, erred)| *erred && *end > failed.stamp && end < first_end);
+            told.reports.iter().any(|(begin, end, erred)| *erred && *end > failed.stamp && begin < first_end);
         if !heard {
             let story = format!(
                 "an I/O of {thread} failed at {}, and the calls after it all returned Ok",

@@ -8,10 +8,13 @@
 //!
 //! The plainest choice, 0, is always the thread that is running: a shrunk tape is one with few switches.
 
+use super::disk::is_background;
 use super::{World, event};
 use crate::choice::Concern;
+use crate::model::{Verdict, Violation};
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Steps that a run is assumed to have when PCT places its change points.
 const STEPS: [u32; 3] = [1000, 200, 4000];
@@ -79,6 +82,13 @@ impl Scheduler for TapeScheduler {
     }
 
     fn next_task(&mut self, runnable: &[&Task], current: Option<TaskId>, yielding: bool) -> Option<TaskId> {
+        if self.world.ended.load(Ordering::Relaxed)
+            && let Some(name) =
+                runnable.iter().find_map(|task| task.name().filter(|name| is_background(name)))
+        {
+            let story = format!("{name} runs after a close has returned Ok");
+            self.world.violate(Violation::new(Verdict::Stuck, "close stops every thread", story));
+        }
         if let [only] = runnable {
             return Some(only.id());
         }

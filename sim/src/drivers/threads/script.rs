@@ -13,6 +13,7 @@ pub(super) enum Op {
     Step,
     /// All points of a tag.
     Query(u32),
+    Tags,
     Stats,
     Close,
     /// From now on, or no longer, whatever needs space fails.
@@ -36,6 +37,8 @@ pub(super) struct Life {
     pub(super) config: Config,
     pub(super) threads: Vec<Vec<Op>>,
     pub(super) end: End,
+    /// Before the end the background threads get the time to do what they have been woken for.
+    pub(super) settle: bool,
 }
 
 const SHARED_TAG: u32 = 9;
@@ -65,13 +68,18 @@ impl Life {
                 threads.push(draw_role(chooser, &weights));
             }
         }
-        if chooser.chance(shape, 24) {
+        // Now and then two of them.
+        while threads.len() < 10
+            && chooser
+                .chance(shape, if threads.last().is_some_and(|last| ends_with_close(last)) { 96 } else { 24 })
+        {
             let mut closer: Vec<_> = (0..chooser.below(shape, 4)).map(|_| Op::Stats).collect();
             closer.push(Op::Close);
             threads.push(closer);
         }
         let end = chooser.pick(shape, &[End::PowerCut, End::PowerCut, End::Kill, End::Close]);
-        Life { config, threads, end }
+        let settle = chooser.chance(shape, 96);
+        Life { config, threads, end, settle }
     }
 }
 
@@ -80,7 +88,7 @@ pub(super) fn geometry(chooser: &mut Chooser) -> Config {
     let shape = Concern::Shape;
     let segments = chooser.pick(shape, &[2, 3]);
     Config {
-        wal_streams: chooser.pick(shape, &[1, 2, 3, 2]),
+        wal_streams: chooser.pick(shape, &[1, 2, 3, 4]),
         shards: chooser.pick(shape, &[1, 2, 4]),
         segment_bytes: chooser.pick(shape, &[1024, 2048, 1536]),
         segments,
@@ -91,6 +99,10 @@ pub(super) fn geometry(chooser: &mut Chooser) -> Config {
         manifest_bytes: chooser.pick(shape, &[4096, 1]),
         ..Config::default()
     }
+}
+
+fn ends_with_close(script: &[Op]) -> bool {
+    matches!(script.last(), Some(Op::Close))
 }
 
 fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
@@ -123,7 +135,7 @@ type Weights = [(u32, Op); 5];
 
 const SYNCER: Weights = [(8, Op::Sync), (3, Op::Flush), (1, Op::Stats), (1, Op::Step), (0, Op::Space)];
 const READER: Weights =
-    [(1, Op::Query(0)), (1, Op::Query(SHARED_TAG)), (0, Op::Sync), (0, Op::Step), (0, Op::Stats)];
+    [(3, Op::Query(0)), (3, Op::Query(SHARED_TAG)), (1, Op::Tags), (0, Op::Step), (0, Op::Stats)];
 /// Keeps the time, as the background threads cannot: under the checker no time passes.
 const KEEPER: Weights = [(6, Op::Step), (2, Op::Stats), (1, Op::Flush), (1, Op::Space), (0, Op::Sync)];
 

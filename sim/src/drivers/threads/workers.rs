@@ -3,11 +3,12 @@
 use super::World;
 use super::disk::Disk;
 use super::history::{Fate, Read, View, Write};
-use super::script::{End, Life, Op};
+use super::script::{End, Life, Op, TAGS};
 use crate::disk::SimDisk;
 use crate::drivers::Step;
 use crate::model::{Verdict, Violation};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tidewall_shuttle::{Durability, Engine, Error, Point, Stats};
 
 /// The life itself, as shuttle's main thread.
@@ -29,24 +30,48 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
     for thread in threads {
         thread.join().expect("a panic of a thread ends the run");
     }
+    if life.settle {
+        caller.settle(&engine, life);
+    }
     if life.end == End::Close {
         disk.heal();
-        // What a background thread has run into is heard first.
-        for _ in 0..2 {
-            if !world.lock().closing || !world.lock().closed {
+        // What the background threads have run into is heard first: an error of each stream's logger and flush.
+        for _ in 0..2 * life.config.wal_streams + 2 {
+            if !world.lock().closed && world.lock().violation.is_none() {
                 caller.call(&engine, &Op::Close, 0);
             }
+        }
+        let sound = !disk.is_dead() && !world.lock().failed.iter().any(|failed| failed.is_final);
+        if sound && !world.lock().closed {
+            let story = "the disk is sound again, and each close fails";
+            world.violate(Violation::new(Verdict::Stuck, "an error is reported once", story));
+        }
+    }
+    let closed = world.lock().closed;
+    if closed && !disk.is_dead() {
+        // Handles answer `Closed` from then on.
+        let key = (life.config.wal_streams as u32, 0);
+        for op in [Op::Write(vec![key]), Op::Sync, Op::Flush, Op::Step, Op::Query(1), Op::Tags, Op::Close] {
+            caller.call(&engine, &op, 0);
         }
     }
     let stats = engine.stats();
     let left = (stats.buffered_points, stats.sealed_buffers, stats.backlog_points, stats.busy_segments);
-    if world.lock().closed && left != (0, 0, 0, 0) {
+    if closed && left != (0, 0, 0, 0) {
         let story = format!("points, sealed buffers, backlog and busy segments after a close: {left:?}");
+        world.violate(Violation::new(Verdict::Stuck, "close", story));
+    }
+    let marks = [stats.checkpoint_lsn, stats.durable_lsn];
+    if closed && marks.iter().any(|mark| *mark != stats.appended_lsn) {
+        let story = format!("checkpoint and durable are {marks:?} of {} after a close", stats.appended_lsn);
         world.violate(Violation::new(Verdict::Stuck, "close", story));
     }
     let mut told = world.lock();
     (told.rotations, told.blocks) = (stats.rotations, stats.blocks_written);
 }
+
+/// Times that the engine's threads are let go first before they count as asleep.
+const SETTLE_MAX: u32 = 400;
 
 #[derive(Clone)]
 struct Caller {
@@ -69,6 +94,53 @@ impl Caller {
         }
     }
 
+    /// Waits until the background threads have done what they were woken for: the calls are over, so where nothing has
+    /// failed there is no full batch left that somebody rang for, and nothing sealed.
+    fn settle(&self, engine: &Engine, life: &Life) {
+        let config = &life.config;
+        if config.flush_delay_ms.is_none() {
+            return;
+        }
+        let failures = self.world.lock().failed.len();
+        let is_final = self.world.lock().failed.iter().any(|failed| failed.is_final);
+        if is_final || self.disk.is_dead() || self.world.lock().closed {
+            return;
+        }
+        // As `Config::wake_points`: 17 bytes a point.
+        let wake = (config.staging_bytes / 17 / 3 * 2).min(config.backlog_points / 2).max(1) as u64;
+        let most = (wake - 1) * config.wal_streams as u64;
+        if failures > 0 {
+            // Errors end no thread: on a disk that is sound again, a ring in each stream is answered.
+            self.disk.heal();
+            let count = config.batch_points * (wake as usize).div_ceil(config.batch_points);
+            for tag in TAGS {
+                let keys: Vec<_> = (0..count.min(8)).map(|index| (tag, -1 - index as i64)).collect();
+                for _ in 0..2 * config.wal_streams + 2 {
+                    let refused = self.world.lock().reports.iter().filter(|(_, _, erred)| *erred).count();
+                    self.call(engine, &Op::Write(keys.clone()), 0);
+                    let told = self.world.lock();
+                    if told.reports.iter().filter(|(_, _, erred)| *erred).count() == refused {
+                        break;
+                    }
+                }
+            }
+        }
+        let mut left = (0, 0);
+        for _ in 0..SETTLE_MAX {
+            let told = self.world.lock();
+            let excused = self.disk.is_dead() || told.failed.len() > failures || told.violation.is_some();
+            drop(told);
+            let stats = engine.stats();
+            left = (stats.backlog_points, stats.sealed_buffers);
+            if excused || (left.0 <= most && left.1 == 0) {
+                return;
+            }
+            shuttle::thread::yield_now();
+        }
+        let story = format!("backlog and sealed buffers that no thread works on: {left:?}");
+        self.world.violate(Violation::new(Verdict::Stuck, "a ring is never lost", story));
+    }
+
     fn call(&self, engine: &Engine, op: &Op, thread: u64) {
         self.world.lock().calls += 1;
         let begin = self.world.stamp();
@@ -82,6 +154,7 @@ impl Caller {
                 self.note("step", begin, &result);
             }
             Op::Query(tag) => self.query(engine, begin, *tag),
+            Op::Tags => self.tags(engine, begin),
             Op::Close => self.close(engine, begin),
             Op::Space => self.disk.set_no_space(!self.disk.has_no_space()),
             Op::Stats => unreachable!("watched by the caller"),
@@ -102,10 +175,30 @@ impl Caller {
         }
         let outcome = if erred { "fails" } else { "Ok" };
         self.world.timeline.note(&[end, erred.into()], || format!("{end:>5}  {call} of {begin}: {outcome}"));
+        self.judge_order(call, begin, end, result.as_ref().err());
         if let Err(error) = result {
             self.excuse(call, error);
         }
         Some(end)
+    }
+
+    /// Some answers bind all calls that begin after them: `Ok` of a close, and `ReadOnly`.
+    fn judge_order(&self, call: &'static str, begin: u64, end: u64, error: Option<&Error>) {
+        let mut told = self.world.lock();
+        if let Some(Error::ReadOnly { .. }) = error {
+            told.read_only_at.get_or_insert(end);
+        }
+        let closed = told.closed && begin > told.closed_at;
+        let read_only = !matches!(call, "query" | "tags") && told.read_only_at.is_some_and(|at| begin > at);
+        drop(told);
+        if closed && !matches!(error, Some(Error::Closed)) {
+            let story = format!("{call} of {begin} after a close: {error:?}");
+            self.world.violate(Violation::new(Verdict::Stuck, "all handles answer Closed", story));
+        }
+        if read_only && error.is_none() {
+            let story = format!("{call} of {begin} returned Ok after another call had been told ReadOnly");
+            self.world.violate(Violation::new(Verdict::Lost, "I8", story));
+        }
     }
 
     /// A call failed: there must be a reason.
@@ -191,7 +284,15 @@ impl Caller {
         if end.is_some() && result.is_ok() {
             // Whatever any call was told was accepted has been flushed: no point can be accepted any more.
             let mut told = self.world.lock();
-            told.closed = true;
+            told.closed_at = end.expect("checked");
+            if std::mem::replace(&mut told.closed, true) {
+                told.violation.get_or_insert(Violation::new(
+                    Verdict::Stuck,
+                    "close",
+                    "two closes returned Ok",
+                ));
+            }
+            self.world.ended.store(true, Ordering::Relaxed);
             told.writes
                 .iter_mut()
                 .filter(|write| write.fate == Fate::Accepted)
@@ -202,6 +303,7 @@ impl Caller {
     fn query(&self, engine: &Engine, begin: u64, tag: u32) {
         let result = engine.query(tag, ..);
         let Some(end) = self.ended() else { return };
+        self.judge_order("query", begin, end, result.as_ref().err());
         match result {
             Ok(points) => {
                 let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
@@ -214,8 +316,26 @@ impl Caller {
         }
     }
 
-    /// I7, as this thread sees it.
+    fn tags(&self, engine: &Engine, begin: u64) {
+        let result = engine.tags();
+        let Some(end) = self.ended() else { return };
+        self.judge_order("tags", begin, end, result.as_ref().err());
+        match result {
+            Ok(tags) => self.world.lock().lists.push((begin, end, tags)),
+            Err(error) => self.excuse("tags", &error),
+        }
+    }
+
+    /// I7, as this thread sees it; and no counter has gone below zero.
     fn watch(&self, before: &mut [u64; 3], stats: &Stats) {
+        let written = self.world.lock().writes.len() as u64;
+        if stats.backlog_points > written || stats.sealed_buffers > 1 << 32 {
+            let story = format!(
+                "{} points wait for the log, of {written} written, and {} sealed buffers",
+                stats.backlog_points, stats.sealed_buffers
+            );
+            self.world.violate(Violation::new(Verdict::Stuck, "what waits is counted", story));
+        }
         let marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
         let judged = self.judge_marks(before, &marks);
         *before = marks;
