@@ -135,6 +135,7 @@ fn the_whole_lock_hierarchy_is_used_and_only_downwards() {
         ("Flush", "Pool"),
         ("Flush", "Leaf"),
         ("Shard", "Wal"),
+        ("Shard", "Store"),
         ("Wal", "Leaf"),
         ("Manifest", "Leaf"),
         ("Pool", "Leaf"),
