@@ -32,7 +32,6 @@ fn config(wal_streams: usize, durability: Durability) -> Config {
         manifest_bytes: 4096,
         flush_workers: 3,
         flush_delay_ms: Some(1),
-        ..Config::default()
     }
 }
 
