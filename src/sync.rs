@@ -150,6 +150,8 @@ pub fn lock_counts() -> Vec<LockCount> {
 
 /// The ranks that this thread holds; checked builds only.
 #[cfg(any(debug_assertions, loom, shuttle))]
+// The checkers' `thread_local` knows no `const`.
+#[allow(clippy::missing_const_for_thread_local)]
 mod ranks {
     use super::{LockCount, Rank};
     use std::cell::RefCell;

@@ -26,6 +26,8 @@ fn config() -> Config {
     Config {
         batch_points: 4,
         block_points: 4,
+        // The order of the shards is that of the frames.
+        shards: 16,
         segment_bytes: 1024,
         segments: 2,
         segments_max: 3,

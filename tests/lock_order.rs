@@ -32,7 +32,6 @@ fn config(wal_streams: usize, durability: Durability) -> Config {
         manifest_bytes: 4096,
         flush_workers: 3,
         flush_delay_ms: Some(1),
-        ..Config::default()
     }
 }
 
@@ -135,6 +134,7 @@ fn the_whole_lock_hierarchy_is_used_and_only_downwards() {
         ("Flush", "Pool"),
         ("Flush", "Leaf"),
         ("Shard", "Wal"),
+        ("Shard", "Store"),
         ("Wal", "Leaf"),
         ("Manifest", "Leaf"),
         ("Pool", "Leaf"),

@@ -153,8 +153,10 @@ fn segments_become_free_without_any_call() {
     }
 }
 
-/// The calls that may report an error of a background thread. Each writes nothing, or what `write` is told to.
-const REPORTERS: [(&str, fn(&Engine) -> Result<()>); 5] = [
+type Call = fn(&Engine) -> Result<()>;
+
+/// The calls that may report an error of a background thread. The write brings nothing.
+const REPORTERS: [(&str, Call); 5] = [
     ("write", |engine| engine.write_batch(&[])),
     ("sync", Engine::sync),
     ("flush", Engine::flush),
