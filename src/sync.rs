@@ -169,8 +169,6 @@ mod ranks {
     ];
 
     super::imp::thread_local! {
-        // loom and shuttle take no `const { … }` here.
-        #[allow(clippy::missing_const_for_thread_local)]
         static HELD: RefCell<Vec<Rank>> = RefCell::new(Vec::new());
     }
 

@@ -123,7 +123,7 @@ impl SplitMix {
 #[derive(Clone, Debug)]
 enum Source {
     Seed(Box<[SplitMix; CONCERNS.len()]>),
-    Tape { tape: Tape, at: [usize; CONCERNS.len()] },
+    Tape(Box<(Tape, [usize; CONCERNS.len()])>),
     Bytes { bytes: Vec<u8>, at: usize },
 }
 
@@ -143,7 +143,7 @@ impl Chooser {
 
     /// The decisions of a tape, then zeros.
     pub fn from_tape(tape: Tape) -> Chooser {
-        Chooser { source: Source::Tape { tape, at: [0; CONCERNS.len()] }, made: Tape::default() }
+        Chooser { source: Source::Tape(Box::new((tape, [0; CONCERNS.len()]))), made: Tape::default() }
     }
 
     /// Decisions from bytes in the order in which they are asked for, then zeros: for fuzzers and property tests.
@@ -156,7 +156,8 @@ impl Chooser {
         let index = concern as usize;
         let choice = match &mut self.source {
             Source::Seed(streams) => streams[index].below(bound),
-            Source::Tape { tape, at } => {
+            Source::Tape(tape) => {
+                let (tape, at) = &mut **tape;
                 let choice = tape.streams[index].get(at[index]).copied().unwrap_or(0);
                 at[index] += 1;
                 choice.min(bound - 1)

@@ -281,10 +281,10 @@ impl Caller {
         self.world.lock().closing = true;
         let result = engine.close();
         let end = self.note("close", begin, &result);
-        if end.is_some() && result.is_ok() {
+        if let (Some(end), Ok(())) = (end, result) {
             // Whatever any call was told was accepted has been flushed: no point can be accepted any more.
             let mut told = self.world.lock();
-            told.closed_at = end.expect("checked");
+            told.closed_at = end;
             if std::mem::replace(&mut told.closed, true) {
                 told.violation.get_or_insert(Violation::new(
                     Verdict::Stuck,
