@@ -486,7 +486,8 @@ fn golden_run(dir: &Path) {
 }
 
 fn golden_streams_config() -> Config {
-    Config { segment_bytes: 2048, wal_streams: 3, ..config() }
+    // A buffer is sealed when one more batch would not fit: at four points.
+    Config { block_points: 7, segment_bytes: 2048, wal_streams: 3, ..config() }
 }
 
 /// Made `STORE_V1_STREAMS`: three streams - tags 2 and 7 in stream 0, tags 1 and 300 in stream 1, tags 3 and `u32::MAX`

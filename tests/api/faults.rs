@@ -299,7 +299,7 @@ fn an_opening_that_fails_half_way_can_be_tried_again() {
     let engine = store.open();
     engine.write_batch(&points(1, 100)).unwrap();
     engine.flush().unwrap();
-    engine.write_batch(&points(1, 128)[100..]).unwrap();
+    engine.write_batch(&points(1, 130)[100..]).unwrap();
     engine.step().unwrap();
     drop(engine);
     let places = [
@@ -332,7 +332,7 @@ fn an_opening_that_fails_half_way_can_be_tried_again() {
         assert_eq!(fault.fired(), 3 * each, "{failing:?} {prefix}");
     }
     let engine: Engine = store.open();
-    assert_holds(&engine, 1, &points(1, 128));
+    assert_holds(&engine, 1, &points(1, 130));
 }
 
 #[test]

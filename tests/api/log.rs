@@ -203,6 +203,28 @@ fn when_all_segments_are_busy_writers_wait_for_a_flush_and_do_not_fail() {
 }
 
 #[test]
+fn a_step_frees_the_segment_that_the_log_needs_next_before_anybody_waits_for_it() {
+    // Nothing is sealed by its size, so only the ring can be why a step flushes.
+    let store = Store::new(Config { block_points: 300, sealed_max: 1000, segments_max: 2, ..small() });
+    let engine = store.open();
+    let (mut n, mut flushes) = (0, 0);
+    for _ in 0..10 {
+        while engine.stats().busy_segments == 0 {
+            engine.write(point(1 + n as u32 % 40, n / 40)).unwrap();
+            n += 1;
+        }
+        assert_eq!(engine.stats().flushes, flushes, "only steps flush");
+        engine.step().unwrap();
+        assert_eq!(engine.stats().busy_segments, 0);
+        flushes = engine.stats().flushes;
+    }
+    assert_eq!(engine.stats().segments, 2);
+    for tag in 1..=40 {
+        assert_holds(&engine, tag, &points(tag, (n + 40 - tag as usize) / 40));
+    }
+}
+
+#[test]
 fn sealed_buffers_that_wait_for_a_flush_are_bounded() {
     let store = Store::new(Config { sealed_max: 3, ..roomy() });
     let engine = store.open();
