@@ -33,7 +33,8 @@ pub struct Config {
     pub backlog_points: usize,
     /// Sealed buffers, by stream, that may wait for a flush before a writer flushes them itself. Bounds memory.
     pub sealed_max: usize,
-    /// Independently locked parts of the tag table, rounded up to a power of two. More let more writers run.
+    /// Independently locked parts of the tag table, over all streams, rounded up to a power of two. With many more than
+    /// tags in use at a time, writers of different tags hardly ever touch the same one; each costs some 200 bytes.
     pub shards: usize,
     /// *Geometry.* Log streams, 1 to 16: independent rings of segments with syncs of their own. A tag belongs to one of
     /// them. More let more points be appended and synced at the same time, on disks that gain from it.
@@ -71,7 +72,7 @@ impl Default for Config {
             block_points: 4096,
             backlog_points: 1 << 20,
             sealed_max: 1024,
-            shards: 64,
+            shards: 4096,
             wal_streams: 1,
             segment_bytes: 64 << 20,
             segments: 4,

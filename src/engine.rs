@@ -11,6 +11,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::exec::{Exec, InOrder, Pool};
 use crate::health::Health;
+use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
 use crate::query;
 use crate::recovery::{self, RecoveryReport};
@@ -213,7 +214,10 @@ impl Engine {
         if self.core.shared.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }
-        // From here no point is accepted: writers look at the flag under their shard's lock.
+        // Writers look at the flag under their shard's lock: after this no point is accepted any more.
+        if !plant::on(Bug::R9) {
+            self.core.streams.iter().for_each(|stream| stream.buffers().wait_for_writers());
+        }
         if let Err(error) = self.core.flush() {
             self.core.shared.closed.store(false, Ordering::Release);
             return Err(error);

@@ -71,6 +71,7 @@ bugs! {
     R6: "an append goes on into the segment that a rotation is leaving",
     R7: "close does not wake the background threads that it waits for",
     R8: "the last task of a call is announced without the lock of who is falling asleep over it",
+    R9: "close does not wait for the writers that have looked at its flag and not yet left a mark",
     S1: "recovery believes the unproven tail without making it durable again",
     SV1: "the collector of the service driver acknowledges a batch when it comes in, before any sync",
     SV2: "the collector of the service driver forgets, when it restarts, which batches it has applied",

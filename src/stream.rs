@@ -117,7 +117,9 @@ impl Stream {
 
     /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
     pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
-        for shard in 0..self.buffers.shards() {
+        let mut from = 0;
+        while let Some(shard) = self.buffers.next_with(which, from) {
+            from = shard + 1;
             let append = &mut |tag, batch: &[_]| self.log.batch_append(tag, batch);
             while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(shard, which, append)? {
                 if self.log.make_room(frame_bytes)? == Room::NoSegment {

@@ -131,6 +131,37 @@ impl Shard {
     }
 }
 
+/// Which shards a pass has to visit, so that there can be many more shards than a pass would like to lock.
+///
+/// A shard's bit is set exactly while its list is not empty: it is changed under the shard's lock only. So a pass that
+/// finds it clear has missed nothing that was accepted before the pass began, whatever other passes are doing.
+struct Marks(Box<[AtomicU64]>);
+
+impl Marks {
+    fn new(shards: usize) -> Marks {
+        Marks((0..shards.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn set(&self, shard: usize) {
+        self.0[shard / 64].fetch_or(1 << (shard % 64), Ordering::AcqRel);
+    }
+
+    fn clear(&self, shard: usize) {
+        self.0[shard / 64].fetch_and(!(1 << (shard % 64)), Ordering::AcqRel);
+    }
+
+    /// The first marked shard at or behind `from`.
+    fn next(&self, from: usize) -> Option<usize> {
+        let mut at = from / 64;
+        let mut bits = self.0.get(at)?.load(Ordering::Acquire) & (u64::MAX << (from % 64));
+        while bits == 0 {
+            at += 1;
+            bits = self.0.get(at)?.load(Ordering::Acquire);
+        }
+        Some(at * 64 + bits.trailing_zeros() as usize)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Limits {
     batch_points: usize,
@@ -144,6 +175,9 @@ struct Padded<T>(T);
 /// The tag buffers of one stream.
 pub(crate) struct Buffers {
     shards: Box<[Padded<Mutex<Shard>>]>,
+    /// Shards that have tags with a tail, and with a full batch.
+    with_tail: Marks,
+    with_full: Marks,
     limits: Limits,
     /// Sealed buffers in all shards.
     sealed: AtomicU64,
@@ -157,21 +191,40 @@ impl Buffers {
         let shards = config.shards.div_ceil(config.wal_streams).next_power_of_two();
         Buffers {
             shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
+            with_tail: Marks::new(shards),
+            with_full: Marks::new(shards),
             limits: Limits { batch_points: config.batch_points, block_points: config.block_points },
             sealed: AtomicU64::new(0),
             backlog: Padded(AtomicU64::new(0)),
         }
     }
 
-    /// Number of shards.
-    pub(crate) fn shards(&self) -> usize {
-        self.shards.len()
+    /// The first shard at or behind `from` that a pass of this kind has to visit.
+    pub(crate) fn next_with(&self, which: Tails, from: usize) -> Option<usize> {
+        self.marks(which).next(from)
+    }
+
+    fn marks(&self, which: Tails) -> &Marks {
+        match which {
+            Tails::Full => &self.with_full,
+            Tails::All | Tails::Due => &self.with_tail,
+        }
+    }
+
+    fn index(&self, tag: TagId) -> usize {
+        // The stream was chosen by the upper bits of the hash, the shard is by the lower ones.
+        tag.hash() as usize & (self.shards.len() - 1)
+    }
+
+    /// Waits for every writer that is in a shard now: whoever comes later sees what was done before this call. A pass does
+    /// not do that, since it leaves out the shards that nobody has marked yet.
+    pub(crate) fn wait_for_writers(&self) {
+        self.shards.iter().for_each(|shard| drop(shard.0.lock()));
     }
 
     /// The shard of a tag, locked.
     pub(crate) fn lock(&self, tag: TagId) -> Guard<'_, Shard> {
-        // The stream was chosen by the upper bits of the hash, the shard is by the lower ones.
-        self.shards[tag.hash() as usize & (self.shards.len() - 1)].0.lock()
+        self.shards[self.index(tag)].0.lock()
     }
 
     /// Accepts points of one tag in its locked shard. Returns the backlog if that has made it longer.
@@ -181,7 +234,15 @@ impl Buffers {
         tag: TagId,
         entries: impl Iterator<Item = Entry>,
     ) -> Option<u64> {
-        match shard.accept(tag, entries, self.limits.batch_points) {
+        let (had_tail, had_full) = (!shard.with_tail.is_empty(), !shard.with_full.is_empty());
+        let more = shard.accept(tag, entries, self.limits.batch_points);
+        if !had_tail && !shard.with_tail.is_empty() {
+            self.with_tail.set(self.index(tag));
+        }
+        if !had_full && !shard.with_full.is_empty() {
+            self.with_full.set(self.index(tag));
+        }
+        match more {
             0 => None,
             more => Some(self.backlog.0.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
         }
@@ -195,16 +256,20 @@ impl Buffers {
     /// Appends the tails of one shard to the log, tag by tag, and seals the buffers that have grown to a block.
     pub(crate) fn append_tails(
         &self,
-        shard: usize,
+        index: usize,
         which: Tails,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
-        let mut shard = self.shards[shard].0.lock();
+        let mut shard = self.shards[index].0.lock();
         let (outcome, fewer, sealed) = shard.append_tails(which, &self.limits, append);
         if fewer > 0 {
             self.backlog.0.fetch_sub(fewer as u64, Ordering::AcqRel);
         }
         self.count_sealed(sealed);
+        let left = if which == Tails::Full { &shard.with_full } else { &shard.with_tail };
+        if left.is_empty() {
+            self.marks(which).clear(index);
+        }
         outcome
     }
 

@@ -133,12 +133,13 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
 /// The driver that finds this planted bug; `None` for one that only shows in weak memory, which is loom's.
 pub fn of(bug: Bug) -> Option<Driver> {
     use Bug::{
-        C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, R1, R2, R3, R4, R5, R6, R7, R8, SV1, SV2, W16, W17, W20,
+        C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, R1, R2, R3, R4, R5, R6, R7, R8, R9, SV1, SV2, W16, W17,
+        W20,
     };
     match bug {
         SV1 | SV2 => Some(Driver::Service),
-        C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | R2 | R3 | R4 | R5 | R6 | R7 | R8 | W16
-        | W17 | W20 => Some(Driver::Threads),
+        C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | R2 | R3 | R4 | R5 | R6 | R7 | R8 | R9
+        | W16 | W17 | W20 => Some(Driver::Threads),
         R1 => None,
         _ => Some(Driver::Sequential),
     }
