@@ -92,7 +92,8 @@ impl Shard {
                 outcome = buffer.append_tail(*tag, limits.batch_points, which != Tails::Full, append);
                 fewer += buffer.recount(limits.batch_points);
                 // Before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
-                if buffer.appended_points() + limits.batch_points > limits.block_points {
+                let points = buffer.appended_points();
+                if points + limits.batch_points > limits.block_points && 2 * points >= limits.block_points {
                     sealed += u64::from(buffer.seal(*tag));
                 }
             }
