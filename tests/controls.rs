@@ -40,7 +40,7 @@ fn an_honest_disk_and_a_sound_engine_survive_and_every_fault_strikes() {
 #[test]
 fn every_planted_bug_is_found() {
     for bug in Bug::ALL {
-        // Those of weak memory are caught by the models of tests/loom.
+        // The others are caught by the models of tests/loom.
         let Some(driver) = drivers::of(*bug) else { continue };
         let setting = Setting { driver, plant: Some(*bug), ..Setting::default() };
         // The rarest takes some thousand; a campaign ends at the first finding.

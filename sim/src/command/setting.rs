@@ -40,7 +40,7 @@ impl SettingArgs {
             (None, None) => Driver::default(),
             (None, Some(bug)) => drivers::of(bug).ok_or_else(|| {
                 let name = bug.name();
-                Unusable(format!("{name} only shows in weak memory: cargo test -p tidewall-loom finds it"))
+                Unusable(format!("{name} is for the models of loom: cargo test -p tidewall-loom finds it"))
             })?,
         };
         if let Some(why) = driver.unavailable() {

@@ -50,6 +50,7 @@ impl Life {
     /// `streams` is the store's, which no reopening changes; `clock` gives each writer its times.
     pub(super) fn draw(chooser: &mut Chooser, geometry: &Config, clock: &mut i64) -> Life {
         let shape = Concern::Shape;
+        // At most 8: what settles a life at its end fills a batch with one call of so many points.
         let batch_points = chooser.pick(shape, &[3, 1, 2, 8]);
         let config = Config {
             durability: if chooser.chance(shape, 24) { Durability::Immediate } else { Durability::Batched },
@@ -88,7 +89,7 @@ pub(super) fn geometry(chooser: &mut Chooser) -> Config {
     let shape = Concern::Shape;
     let segments = chooser.pick(shape, &[2, 3]);
     Config {
-        wal_streams: chooser.pick(shape, &[1, 2, 3, 4]),
+        wal_streams: chooser.pick(shape, &[1, 2, 1, 4]),
         shards: chooser.pick(shape, &[1, 2, 4]),
         segment_bytes: chooser.pick(shape, &[1024, 2048, 1536]),
         segments,
