@@ -56,7 +56,7 @@ pub struct Config {
     /// Bytes of edits after which the manifest is replaced by one that holds only its result.
     pub manifest_bytes: u64,
     /// Threads of the pool that encodes and writes blocks during a flush, reads them for long queries, and syncs streams;
-    /// the caller works too. 1 is no pool: everything is done by who calls.
+    /// the caller works too. There is at least one for each stream; 1, with one stream, is no pool: who calls does everything.
     pub flush_workers: usize,
     /// Time between two background steps, in milliseconds; a tag batch waits at most two of them. `None` starts no
     /// thread, and [`Engine::step`](crate::Engine::step) is the caller's business: points are appended there, by `sync`
