@@ -92,6 +92,9 @@ impl Log {
             let expected = format!("a log segment, since the manifest counts {}", version.segments);
             return Some(Corruption { file: segment_name(self.stream, slot), offset: 0, expected });
         }
+        if let Some(corruption) = self.misplaced() {
+            return Some(corruption);
+        }
         let end_lsn = self.chain.end_lsn;
         if end_lsn < self.proven {
             let (file, offset) = self.end();
@@ -105,6 +108,28 @@ impl Log {
             let file = segment_name(self.stream, segment.slot);
             Some(Corruption { file, offset: segment.scan.end_offset, expected })
         })
+    }
+}
+
+impl Log {
+    /// What a write in the wrong place leaves: frames of another stream, or one use of a segment in two of them. What they
+    /// have overwritten may have been the end of the log, whose absence nothing else would show.
+    fn misplaced(&self) -> Option<Corruption> {
+        let found = |segment: &Segment, offset, expected: &str| Corruption {
+            file: segment_name(self.stream, segment.slot),
+            offset,
+            expected: expected.into(),
+        };
+        let foreign = |segment: &Segment| {
+            Some(found(segment, segment.scan.foreign?, "no frame of a tag of another stream"))
+        };
+        let twice = |(index, segment): (usize, &Segment)| {
+            let generation = segment.scan.generation?;
+            let mut before = self.segments[..index].iter();
+            let same = before.any(|other| other.scan.generation == Some(generation));
+            same.then(|| found(segment, 0, "frames that are in no other segment"))
+        };
+        self.segments.iter().find_map(foreign).or_else(|| self.segments.iter().enumerate().find_map(twice))
     }
 }
 

@@ -55,6 +55,8 @@ pub struct SegmentScan {
     pub strays: Vec<FrameHeader>,
     /// The highest watermark that any intact frame of the segment carries, strays included.
     pub proven: Lsn,
+    /// There are intact frames of tags that do not belong here, at or behind this offset: the disk has put them there.
+    pub foreign: Option<u64>,
 }
 
 impl SegmentScan {
@@ -79,6 +81,7 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
         end: End::Blank,
         strays: Vec::new(),
         proven: Lsn(0),
+        foreign: None,
     };
     let mut offset = 0u64;
     loop {
@@ -118,7 +121,10 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
         }
     }
     scan.strays = frames_behind(bytes, offset as usize);
-    scan.strays.retain(|header| belongs(header.tag));
+    if scan.strays.iter().any(|header| !belongs(header.tag)) {
+        scan.foreign = Some(offset);
+        scan.strays.retain(|header| belongs(header.tag));
+    }
     scan.proven = scan.strays.iter().map(|header| header.durable_lsn).fold(scan.proven, Lsn::max);
     scan
 }
