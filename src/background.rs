@@ -9,7 +9,6 @@
 //! engine read-only.
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Exec};
 use crate::health::Health;
 use crate::plant::{self, Bug};
 use crate::stream::{Shared, Stream};
@@ -79,7 +78,7 @@ impl Background {
             thread.run(&flushing.flusher, &flushing.health, |_| {
                 let noted = noted.clone();
                 // Each stream's error at once: another one may be at work for long.
-                each(&*flushing.exec, &all, move |stream| {
+                flushing.each(&all, move |stream| {
                     noted.keep(stream.step_flush());
                     Ok(())
                 })
@@ -112,16 +111,6 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Works on some streams, at the same time where there are threads for it: flushes that end together share a record of the
-/// manifest, and syncs are at work together.
-pub(crate) fn each(
-    exec: &dyn Exec,
-    streams: &[Arc<Stream>],
-    work: impl Fn(&Stream) -> Result<()> + Send + Sync + 'static,
-) -> Result<()> {
-    exec::map(exec, streams.to_vec(), move |stream| work(&stream)).into_iter().collect()
 }
 
 struct Worker {

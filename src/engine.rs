@@ -5,7 +5,7 @@
 //! buffers, commits their frames, writes blocks, and - in `Stream::flush_in` - makes chunk, manifest and ring follow each
 //! other in the one order that loses nothing (I4).
 
-use crate::background::{Background, Unreported, each};
+use crate::background::{Background, Unreported};
 use crate::config::{Config, Durability};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -268,29 +268,20 @@ impl Core {
         self.streams.iter().enumerate().filter(move |(number, _)| wanted >> number & 1 == 1).map(|(_, it)| it)
     }
 
-    /// Works on some streams, at the same time where there are threads for it.
-    fn each(
-        &self,
-        streams: &[Arc<Stream>],
-        work: impl Fn(&Stream) -> Result<()> + Send + Sync + 'static,
-    ) -> Result<()> {
-        each(&*self.shared.exec, streams, work)
-    }
-
     fn sync(&self) -> Result<()> {
-        self.each(&self.streams, Stream::sync)
+        self.shared.each(&self.streams, Stream::sync)
     }
 
     fn sync_streams_of(&self, points: &[Point]) -> Result<()> {
-        self.each(&self.streams_of(points).cloned().collect::<Vec<_>>(), Stream::sync)
+        self.shared.each(&self.streams_of(points).cloned().collect::<Vec<_>>(), Stream::sync)
     }
 
     fn flush(&self) -> Result<()> {
-        self.each(&self.streams, Stream::flush)
+        self.shared.each(&self.streams, Stream::flush)
     }
 
     fn step(&self) -> Result<()> {
-        self.each(&self.streams, Stream::step_log)?;
-        self.each(&self.streams, Stream::step_flush)
+        self.shared.each(&self.streams, Stream::step_log)?;
+        self.shared.each(&self.streams, Stream::step_flush)
     }
 }

@@ -15,7 +15,7 @@ use crate::background::Woken;
 use crate::buffer::{Buffers, Drained, Scope, Sealed, Tails};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::exec::Exec;
+use crate::exec::{self, Exec};
 use crate::flush::{plan, write_blocks};
 use crate::health::Health;
 use crate::lsn::Lsn;
@@ -38,6 +38,18 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// Wakes the flusher.
     pub(crate) flusher: Bell,
+}
+
+impl Shared {
+    /// Works on some streams, at the same time where there are threads for it: flushes that end together share a record of
+    /// the manifest, and syncs are at work together.
+    pub(crate) fn each(
+        &self,
+        streams: &[Arc<Stream>],
+        work: impl Fn(&Stream) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        exec::map(&*self.exec, streams.to_vec(), move |stream| work(&stream)).into_iter().collect()
+    }
 }
 
 /// One stream of an open engine.

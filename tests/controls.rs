@@ -3,7 +3,6 @@
 //! A checker that has not been caught catching is not trusted. The first test is the control of the others: without a
 //! bug and with an honest disk the same seeds are green.
 
-use std::num::NonZero;
 use tidewall::plant::Bug;
 use tidewall_sim::disk::Lie;
 use tidewall_sim::drivers;
@@ -13,16 +12,7 @@ use tidewall_sim::runner::{self, Campaign, Sum};
 use tidewall_sim::scenario::Setting;
 
 fn campaign(seeds: u64, setting: Setting<'static>) -> Sum {
-    let campaign = Campaign {
-        setting,
-        seeds: Some(seeds),
-        start: 0,
-        time: None,
-        jobs: NonZero::new(2).unwrap(),
-        shard: (0, 1),
-        recheck_percent: 10,
-    };
-    runner::run(&campaign, |_| {}, |seed| panic!("seed {seed} does not end"))
+    runner::run(&Campaign::first(seeds, setting), |_| {}, |seed| panic!("seed {seed} does not end"))
 }
 
 #[test]

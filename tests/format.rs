@@ -50,13 +50,16 @@ fn point(tag: u32, ts_us: i64, bits: u64, quality: u8) -> Point {
 /// Two frames of two tags with a sync behind each, flushed into two blocks.
 fn small_run() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let engine = open(dir.path());
+    write_small_run(&open(dir.path()));
+    dir
+}
+
+fn write_small_run(engine: &Engine) {
     engine.write_batch(&[Point::new(7, 1_000, 1.5), Point::new(7, -1, -2.0)]).unwrap();
     engine.sync().unwrap();
     engine.write(point(300, i64::MAX, 0x7ff8_dead_beef_cafe, 64)).unwrap();
     engine.sync().unwrap();
     engine.flush().unwrap();
-    dir
 }
 
 #[test]
@@ -84,12 +87,7 @@ fn a_chunk_is_a_header_and_blocks() {
 /// stream 1.
 fn small_run_with_streams() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let engine = open_streams(dir.path(), &Config { wal_streams: 3, ..config() });
-    engine.write_batch(&[Point::new(7, 1_000, 1.5), Point::new(7, -1, -2.0)]).unwrap();
-    engine.sync().unwrap();
-    engine.write(point(300, i64::MAX, 0x7ff8_dead_beef_cafe, 64)).unwrap();
-    engine.sync().unwrap();
-    engine.flush().unwrap();
+    write_small_run(&open_streams(dir.path(), &Config { wal_streams: 3, ..config() }));
     dir
 }
 

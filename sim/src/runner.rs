@@ -32,6 +32,21 @@ pub struct Campaign<'a> {
     pub recheck_percent: u64,
 }
 
+impl<'a> Campaign<'a> {
+    /// The first seeds of a setting, on two threads: what a test runs.
+    pub fn first(seeds: u64, setting: Setting<'a>) -> Campaign<'a> {
+        Campaign {
+            setting,
+            seeds: Some(seeds),
+            start: 0,
+            time: None,
+            jobs: NonZero::<usize>::MIN.saturating_add(1),
+            shard: (0, 1),
+            recheck_percent: 10,
+        }
+    }
+}
+
 /// A seed whose run broke a promise.
 #[derive(Clone, Debug)]
 pub struct Failure {

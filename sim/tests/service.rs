@@ -29,7 +29,6 @@ fn without_the_flag_the_command_refuses_to_run_it() {
 mod with_the_flag {
     use super::sim;
     use serde_json::Value;
-    use std::num::NonZero;
     use tidewall::plant::Bug;
     use tidewall_sim::choice::Chooser;
     use tidewall_sim::disk::Lie;
@@ -43,15 +42,7 @@ mod with_the_flag {
     }
 
     fn campaign(seeds: u64, setting: Setting<'static>) -> Sum {
-        let campaign = Campaign {
-            setting,
-            seeds: Some(seeds),
-            start: 0,
-            time: None,
-            jobs: NonZero::new(2).unwrap(),
-            shard: (0, 1),
-            recheck_percent: 100,
-        };
+        let campaign = Campaign { recheck_percent: 100, ..Campaign::first(seeds, setting) };
         runner::run(&campaign, |_| {}, |seed| panic!("seed {seed} does not end"))
     }
 

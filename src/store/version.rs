@@ -127,7 +127,7 @@ impl Version {
             let tag = self.tags.entry(block.tag).or_default();
             tag.blocks.push(*block);
             tag.flushed_lsn = tag.flushed_lsn.max(block.end_lsn);
-            let stream = block.tag.stream(self.streams.len());
+            let stream = self.stream_of(block.tag);
             if let Some(stream) = self.streams.get_mut(stream) {
                 stream.durable_lsn = stream.durable_lsn.max(block.end_lsn);
             }

@@ -307,6 +307,17 @@ fn edits_that_come_while_a_record_is_synced_share_the_next_one() {
     }
 }
 
+/// Every tag's points are there, and there again after a crash.
+fn assert_nothing_is_lost(store: &Store, engine: Engine) {
+    let holds = |engine: &Engine| {
+        for tag in tag_of_each(8) {
+            assert_holds(engine, tag, &points(tag, 25));
+        }
+    };
+    holds(&engine);
+    holds(&store.reopen(engine));
+}
+
 #[test]
 fn a_failed_sync_of_a_shared_record_publishes_none_of_its_edits() {
     let store = Store::new(Config { wal_streams: 8, ..roomy() });
@@ -321,13 +332,7 @@ fn a_failed_sync_of_a_shared_record_publishes_none_of_its_edits() {
     assert_eq!((stats.manifest_edits, stats.manifest_records, stats.flushes), (8, 2, 1));
     assert_eq!(stats.checkpoint_lsn.0, 25, "I4: nothing is retired but what the first record names");
     assert_eq!(stats.buffered_points, 7 * 25);
-    for tag in tag_of_each(8) {
-        assert_holds(&engine, tag, &points(tag, 25));
-    }
-    let engine = store.reopen(engine);
-    for tag in tag_of_each(8) {
-        assert_holds(&engine, tag, &points(tag, 25));
-    }
+    assert_nothing_is_lost(&store, engine);
 }
 
 #[test]
@@ -339,13 +344,7 @@ fn a_panic_under_a_shared_record_hangs_none_of_the_flushes_that_wait_for_it() {
     // Nobody knows what of the record is on the disk, so nothing more is written.
     assert!(matches!(engine.flush(), Err(Error::ReadOnly { .. })));
     assert!(matches!(engine.write(point(1, 0)), Err(Error::ReadOnly { .. })));
-    for tag in tag_of_each(8) {
-        assert_holds(&engine, tag, &points(tag, 25));
-    }
-    let engine = store.reopen(engine);
-    for tag in tag_of_each(8) {
-        assert_holds(&engine, tag, &points(tag, 25));
-    }
+    assert_nothing_is_lost(&store, engine);
 }
 
 #[test]

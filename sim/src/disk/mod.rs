@@ -110,14 +110,23 @@ pub struct Armed {
     pub effect: Effect,
 }
 
+impl Effect {
+    /// Draws what a failing operation of a kind does all the same.
+    pub fn draw(chooser: &mut Chooser, kind: IoKind) -> Effect {
+        match kind {
+            IoKind::Sync => {
+                chooser.pick(Concern::Faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
+            }
+            _ => Effect::Part(chooser.below(Concern::Faults, 256) as u8),
+        }
+    }
+}
+
 impl Armed {
     /// Draws an error for one of the next `within` operations of a kind.
     pub fn draw(chooser: &mut Chooser, kind: IoKind, within: u32) -> Armed {
         let faults = Concern::Faults;
-        let effect = match kind {
-            IoKind::Sync => chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean]),
-            _ => Effect::Part(chooser.below(faults, 256) as u8),
-        };
+        let effect = Effect::draw(chooser, kind);
         // Often one kind of file: what follows from a manifest that cannot be written is seen only if the rest can.
         let only = chooser.pick(faults, &["", "MANIFEST", "chunk", "wal"]);
         let after = chooser.below(faults, within);

@@ -178,7 +178,7 @@ impl Run<'_> {
             let life = Life::draw(&mut self.world.chooser.lock(), &geometry, &mut clock);
             self.world.timeline.note(&[number], || format!("LIFE {number}  {life:?}"));
             self.live(&life)?;
-            self.end(&life)?;
+            self.end(&life);
             self.judge(&life.config)?;
         }
         Ok(())
@@ -222,12 +222,7 @@ impl Run<'_> {
             let faults = Concern::Faults;
             let kind = chooser
                 .pick(faults, &[IoKind::Write, IoKind::Sync, IoKind::SyncDir, IoKind::Open, IoKind::SetLen]);
-            let effect = match kind {
-                IoKind::Sync => {
-                    chooser.pick(faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
-                }
-                _ => Effect::Part(chooser.below(faults, 256) as u8),
-            };
+            let effect = Effect::draw(&mut chooser, kind);
             let only = chooser.pick(faults, &["MANIFEST", "wal", "chunk", "MANIFEST", ""]);
             let after = chooser.below(faults, 12);
             self.disk.arm(Armed { kind, only, after, sticky: chooser.chance(faults, 48), effect });
@@ -235,7 +230,7 @@ impl Run<'_> {
     }
 
     /// The life is over; what is on the disk now?
-    fn end(&mut self, life: &Life) -> Step {
+    fn end(&mut self, life: &Life) {
         if self.disk.is_dead() || life.end == End::PowerCut {
             self.counts.crashes += 1;
             let survivor = self.disk.power_cut(&mut self.world.chooser.lock(), self.setting.profile);
@@ -245,7 +240,6 @@ impl Run<'_> {
             self.faults.count(Fault::Kill, life.end == End::Kill);
             self.disk.heal();
         }
-        Ok(())
     }
 
     /// The plain engine opens what survived; every thread's word is held against it.
