@@ -1,8 +1,9 @@
 //! What batching, group commit, the ring and its backpressure save and bound, read off `Stats` and counted at the disk.
 
 use crate::support::{Op, Store, assert_holds, point, points, roomy, small};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ScopedJoinHandle};
 use tidewall::{Config, Engine, Error};
 
@@ -43,12 +44,12 @@ struct Gate {
 impl Gate {
     fn pass(&self) {
         if self.log_syncs.fetch_add(1, Ordering::SeqCst) == 0 {
-            drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
+            self.opened.wait_while(&mut self.open.lock(), |open| !*open);
         }
     }
 
     fn open(&self) {
-        *self.open.lock().unwrap() = true;
+        *self.open.lock() = true;
         self.opened.notify_all();
     }
 }

@@ -1,13 +1,14 @@
 //! A store in a directory of its own, points that can be told apart, a disk with a hook before every call, and ways to
 //! wait for other threads that neither sleep nor read a clock.
 
+use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use tempfile::TempDir;
 use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
@@ -348,20 +349,20 @@ impl Fault {
     }
 
     pub fn arm(&self, op: Op, prefix: &'static str) {
-        *self.armed.lock().unwrap() = Some(Armed { op, prefix, once: false, panics: false });
+        *self.armed.lock() = Some(Armed { op, prefix, once: false, panics: false });
     }
 
     pub fn arm_once(&self, op: Op, prefix: &'static str) {
-        *self.armed.lock().unwrap() = Some(Armed { op, prefix, once: true, panics: false });
+        *self.armed.lock() = Some(Armed { op, prefix, once: true, panics: false });
     }
 
     /// The call does not fail, it panics: a mistake in somebody's disk.
     pub fn arm_panic(&self, op: Op, prefix: &'static str) {
-        *self.armed.lock().unwrap() = Some(Armed { op, prefix, once: true, panics: true });
+        *self.armed.lock() = Some(Armed { op, prefix, once: true, panics: true });
     }
 
     pub fn disarm(&self) {
-        *self.armed.lock().unwrap() = None;
+        *self.armed.lock() = None;
     }
 
     /// How often it has fired since it was made.
@@ -373,7 +374,7 @@ impl Fault {
     pub fn hook(self: &Arc<Fault>) -> impl Hook {
         let fault = self.clone();
         move |op, name: &str| {
-            let mut armed = fault.armed.lock().unwrap();
+            let mut armed = fault.armed.lock();
             let Some(strikes) = armed.as_ref().filter(|it| it.op == op && name.starts_with(it.prefix)) else {
                 return Ok(());
             };
