@@ -7,8 +7,10 @@
 //!
 //! 0 is always the plainest choice: an exhausted tape gives zeros, and what shrinks tapes shrinks towards it.
 
+use parking_lot::Mutex;
 use std::fmt::Write as _;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,23 @@ pub struct Tape {
 }
 
 impl Tape {
+    /// Adds a decision.
+    pub fn push(&mut self, concern: Concern, choice: u32) {
+        self.streams[concern as usize].push(choice);
+    }
+
+    /// Adds the decisions of another tape behind those of this one.
+    pub fn append(&mut self, other: &Tape) {
+        for (stream, more) in self.streams.iter_mut().zip(&other.streams) {
+            stream.extend_from_slice(more);
+        }
+    }
+
+    /// The decisions about one thing.
+    pub fn stream(&self, concern: Concern) -> &[u32] {
+        &self.streams[concern as usize]
+    }
+
     /// Number of decisions.
     pub fn len(&self) -> usize {
         self.streams.iter().map(Vec::len).sum()
@@ -124,8 +143,19 @@ impl SplitMix {
 enum Source {
     Seed(Box<[SplitMix; CONCERNS.len()]>),
     Tape(Box<(Tape, [usize; CONCERNS.len()])>),
-    Bytes { bytes: Vec<u8>, at: usize },
+    Bytes {
+        bytes: Vec<u8>,
+        at: usize,
+    },
+    /// Each decision on the way to a leaf of the tree of runs, with the bound that it was drawn below.
+    DepthFirst {
+        path: Vec<(u32, u32)>,
+        at: usize,
+    },
 }
+
+/// A chooser that a disk and a driver draw from in turn.
+pub type SharedChooser = Arc<Mutex<Chooser>>;
 
 /// Makes decisions and records them.
 #[derive(Clone, Debug)]
@@ -151,6 +181,30 @@ impl Chooser {
         Chooser { source: Source::Bytes { bytes, at: 0 }, made: Tape::default() }
     }
 
+    /// All decisions there are, one run after the other: this one is the first, [`Chooser::advance`] gives the next.
+    pub fn depth_first() -> Chooser {
+        Chooser { source: Source::DepthFirst { path: Vec::new(), at: 0 }, made: Tape::default() }
+    }
+
+    /// The chooser for the run after this one; `None` when there is none left.
+    ///
+    /// # Panics
+    /// If this one is not [`Chooser::depth_first`], or one that followed from it.
+    pub fn advance(&self) -> Option<Chooser> {
+        let Source::DepthFirst { path, at } = &self.source else {
+            panic!("only a depth-first chooser has a next run")
+        };
+        assert_eq!(*at, path.len(), "the run is not a function of its tape: it left decisions out");
+        let mut path = path.clone();
+        while let Some((choice, bound)) = path.pop() {
+            if choice + 1 < bound {
+                path.push((choice + 1, bound));
+                return Some(Chooser { source: Source::DepthFirst { path, at: 0 }, made: Tape::default() });
+            }
+        }
+        None
+    }
+
     /// A number below `bound`, which is at least 1.
     pub fn below(&mut self, concern: Concern, bound: u32) -> u32 {
         let index = concern as usize;
@@ -170,6 +224,15 @@ impl Chooser {
                     *at += 1;
                 }
                 choice % bound
+            }
+            Source::DepthFirst { path, at } => {
+                if *at == path.len() {
+                    path.push((0, bound));
+                }
+                let (choice, before) = path[*at];
+                assert_eq!(before, bound, "the run is not a function of its tape");
+                *at += 1;
+                choice
             }
         };
         self.made.streams[index].push(choice);
@@ -246,6 +309,19 @@ mod tests {
         assert_eq!(chooser.below(Concern::Ops, 10), 0);
         assert!(!chooser.chance(Concern::Faults, 255));
         assert!(chooser.chance(Concern::Faults, 256));
+    }
+
+    #[test]
+    fn depth_first_makes_every_run_once() {
+        // The second decision depends on the first, as it does in real runs.
+        let (mut runs, mut next) = (Vec::new(), Some(Chooser::depth_first()));
+        while let Some(mut chooser) = next {
+            let first = chooser.below(Concern::Crash, 3);
+            let second = (first != 1).then(|| chooser.below(Concern::Survival, first + 1));
+            runs.push((first, second));
+            next = chooser.advance();
+        }
+        assert_eq!(runs, [(0, Some(0)), (1, None), (2, Some(0)), (2, Some(1)), (2, Some(2))]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use tidewall::Point;
+use xxhash_rust::xxh3::Xxh3;
 
 /// How a run, or one check in it, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -154,6 +155,24 @@ impl Model {
             model.maybe.drain(..).for_each(|(ts_us, cell)| model.acked.insert(ts_us, cell));
             false
         });
+    }
+
+    /// The same for two truths that ask the same of a recovery; but for a collision of 128 bits.
+    pub fn digest(&self) -> u128 {
+        let mut hash = Xxh3::new();
+        let mut add = |cells: &[(i64, Cell)]| {
+            hash.update(&(cells.len() as u64).to_le_bytes());
+            for (ts_us, (bits, quality)) in cells {
+                hash.update(&ts_us.to_le_bytes());
+                hash.update(&bits.to_le_bytes());
+                hash.update(&[*quality]);
+            }
+        };
+        for tag in &self.tags {
+            add(&tag.acked.0);
+            add(&tag.maybe);
+        }
+        hash.digest128()
     }
 
     /// Number of points that must survive.

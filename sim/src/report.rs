@@ -235,12 +235,13 @@ impl<'a> Summary<'a> {
     }
 }
 
-fn rounded(value: f64) -> f64 {
+/// To three digits behind the point.
+pub fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
 /// A number with thin groups of three digits, as people read it.
-pub fn grouped(number: u64) -> String {
+pub fn grouped(number: impl ToString) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

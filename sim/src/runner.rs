@@ -209,8 +209,13 @@ fn quiet_panics() {
     });
 }
 
+/// One thread for each processor.
+pub fn processors() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
 /// Processor seconds that this process has used, from /proc; 0 where there is none.
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
     // Fields 14 and 15, counted from 1; the second one, a name in brackets, may hold blanks. In ticks of 1/100 s on
     // every Linux there is.

@@ -1,16 +1,18 @@
 //! The commands, one file each; each returns the exit status.
 
 mod bugs;
+mod exhaust;
 mod inspect;
 mod replay;
 mod run;
 mod setting;
 
 pub use bugs::bugs;
+pub use exhaust::{ExhaustArgs, exhaust};
 pub use inspect::{InspectArgs, inspect};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
-use setting::{SettingArgs, save};
+use setting::{SettingArgs, planted, save, write};
 
 /// The command cannot be carried out; the text says why.
 pub struct Unusable(pub String);

@@ -71,10 +71,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
         seeds,
         start: args.start,
         time: args.time.map(Duration::from_secs),
-        jobs: args
-            .jobs
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZero::<usize>::MIN),
+        jobs: args.jobs.unwrap_or_else(runner::processors),
         shard,
         recheck_percent: args.recheck,
     };

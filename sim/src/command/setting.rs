@@ -66,14 +66,7 @@ impl SettingArgs {
     }
 
     pub fn plant(&self) -> Result<Option<Bug>, Unusable> {
-        let Some(name) = &self.plant else { return Ok(None) };
-        match Bug::ALL.iter().find(|bug| bug.name() == name) {
-            Some(bug) => Ok(Some(*bug)),
-            None => {
-                let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
-                Err(Unusable(format!("no planted bug is called {name}; there are {}", names.join(", "))))
-            }
-        }
+        planted(self.plant.as_deref())
     }
 
     pub fn profile(&self) -> Result<Profile, Unusable> {
@@ -119,6 +112,18 @@ impl SettingArgs {
     }
 }
 
+/// The planted bug with this name.
+pub fn planted(name: Option<&str>) -> Result<Option<Bug>, Unusable> {
+    let Some(name) = name else { return Ok(None) };
+    match Bug::ALL.iter().find(|bug| bug.name() == name) {
+        Some(bug) => Ok(Some(*bug)),
+        None => {
+            let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+            Err(Unusable(format!("no planted bug is called {name}; there are {}", names.join(", "))))
+        }
+    }
+}
+
 pub fn save(path: &Path, seed: u64, setting: &SettingArgs, outcome: &Outcome) -> Result<(), Unusable> {
     let story = match &outcome.violation {
         Some(violation) => format!("seed {seed}: {violation}"),
@@ -132,6 +137,14 @@ pub fn save(path: &Path, seed: u64, setting: &SettingArgs, outcome: &Outcome) ->
         trace: setting.trace_files(),
         tape: outcome.tape.clone(),
     };
-    std::fs::write(path, file.to_text())
-        .map_err(|error| Unusable(format!("cannot write {}: {error}", path.display())))
+    write(path, &file)
+}
+
+/// Writes a tape, and the folder that it is to be in.
+pub fn write(path: &Path, file: &TapeFile) -> Result<(), Unusable> {
+    let unusable = |error| Unusable(format!("cannot write {}: {error}", path.display()));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+    }
+    std::fs::write(path, file.to_text()).map_err(unusable)
 }

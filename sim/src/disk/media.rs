@@ -185,6 +185,23 @@ impl File {
         self.abandoned.clone_from(&self.dirty);
     }
 
+    pub(super) fn is_dirty(&self, sector: u32) -> bool {
+        self.dirty.contains(&sector)
+    }
+
+    /// A sector held this all the time, as it turns out.
+    pub(super) fn settle(&mut self, sector: u32, content: &[u8]) {
+        let start = (sector as usize * SECTOR).min(self.bytes.len());
+        let end = (start + SECTOR).min(self.bytes.len());
+        self.bytes[start..end].copy_from_slice(&content[..end - start]);
+    }
+
+    /// This was its length all the time, as it turns out.
+    pub(super) fn settle_len(&mut self, len: u64) {
+        self.bytes.truncate(len as usize);
+        self.durable_len = self.len();
+    }
+
     pub(super) fn flip(&mut self, bit: u64) {
         self.bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
     }
@@ -205,6 +222,27 @@ pub(super) enum NameChange {
     Create { name: Arc<str>, inode: usize },
     Rename { from: Arc<str>, to: Arc<str>, inode: usize },
     Remove { name: Arc<str> },
+}
+
+impl NameChange {
+    /// What the directory is after it.
+    pub(super) fn apply(&self, names: &mut Names) {
+        match self {
+            NameChange::Create { name, inode } => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Rename { from, to, inode } => {
+                // The old name may lead to another file by now, or to none because its creation was lost.
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *inode);
+            }
+            NameChange::Remove { name } => {
+                names.remove(name);
+            }
+        }
+    }
 }
 
 /// Files by name.
@@ -272,6 +310,12 @@ impl Media {
         Arc::make_mut(&mut self.names).remove(name).ok_or(io::ErrorKind::NotFound)?;
         self.name_changes.push(NameChange::Remove { name: name.into() });
         Ok(())
+    }
+
+    /// This was the directory all the time, as it turns out.
+    pub(super) fn settle_names(&mut self, names: &Arc<Names>) {
+        self.names = names.clone();
+        self.durable_names = names.clone();
     }
 
     /// A name is gone for good, although nobody removed it.

@@ -4,22 +4,26 @@
 //! |---|---|
 //! | `media` | what is on it: per sector the durable version and every unsynced one since; unsynced names |
 //! | `survival` | a crash: from media to the media that survives it |
+//! | `fates` | a crash that is decided when somebody looks: all that may survive, at once |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
 //! A crash is a value. [`SimDisk::power_cut`] takes the dead disk and returns the one that survives; the dead one
 //! answers every later call with an error and changes nothing any more, whoever still holds it. A *snapshot* is the
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
+mod fates;
 mod media;
 mod survival;
 
 pub use media::SECTOR;
 pub use survival::Profile;
 
-use crate::choice::{Chooser, Concern};
+use crate::choice::{Chooser, Concern, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
+use fates::Fates;
 use media::Media;
+use num_bigint::BigUint;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -158,8 +162,59 @@ pub enum Lie {
 #[derive(Clone)]
 pub struct Snapshot {
     media: Media,
+    /// What an earlier crash left open and nobody had decided.
+    fates: Option<Fates>,
     /// Which I/O, counting those that change something.
     pub at: u64,
+    /// Decisions made by then about what a crash had left open.
+    pub decided: usize,
+}
+
+impl Snapshot {
+    /// Everything that may survive if the power fails here.
+    pub fn crash(&self, profile: Profile) -> Crashed {
+        let (media, fates) = Fates::of_crash(&self.media, self.fates.as_ref(), profile);
+        Crashed { media, fates }
+    }
+}
+
+/// A crash of which nothing is decided yet: all the images that may survive it.
+#[derive(Clone)]
+pub struct Crashed {
+    media: Media,
+    fates: Fates,
+}
+
+impl Crashed {
+    /// A disk on which the crash is decided by the tape, bit by bit as somebody looks.
+    pub fn disk(&self, chooser: SharedChooser, timeline: Timeline) -> SimDisk {
+        let disk = SimDisk::with(self.media.clone(), timeline);
+        disk.0.lock().open = Some(Open { fates: self.fates.clone(), chooser });
+        disk
+    }
+
+    /// A disk on which the crash is decided now, all of it.
+    pub fn settled(&self, chooser: &mut Chooser, timeline: Timeline) -> SimDisk {
+        let Crashed { mut media, mut fates } = self.clone();
+        fates.decide_all(&mut media, chooser);
+        SimDisk::with(media, timeline)
+    }
+
+    /// The number of images, each counted once.
+    pub fn images(&self) -> BigUint {
+        self.fates.images()
+    }
+
+    /// The same for two crashes that no program can tell apart.
+    pub fn digest(&self) -> u128 {
+        self.fates.digest(&self.media)
+    }
+}
+
+/// What a crash left open on this disk, and what decides it.
+struct Open {
+    fates: Fates,
+    chooser: SharedChooser,
 }
 
 /// Far more than any run needs; an engine that goes round in circles runs into it.
@@ -175,6 +230,9 @@ struct State {
     crash_at: Option<(u64, When)>,
     snapshot_at: Option<(u64, When)>,
     snapshots: Vec<Snapshot>,
+    /// Keep a snapshot before each sync.
+    keeps_syncs: bool,
+    open: Option<Open>,
     armed: Option<Armed>,
     /// The armed error is sticky and has begun.
     stuck: bool,
@@ -218,6 +276,8 @@ impl SimDisk {
             crash_at: None,
             snapshot_at: None,
             snapshots: Vec::new(),
+            keeps_syncs: false,
+            open: None,
             armed: None,
             stuck: false,
             no_space: false,
@@ -244,6 +304,27 @@ impl SimDisk {
     /// Whether a snapshot is set up and not yet taken.
     pub fn awaits_snapshot(&self) -> bool {
         self.0.lock().snapshot_at.is_some()
+    }
+
+    /// From now on the state before each sync, of a file or of the directory, will be kept. What may survive a crash at any
+    /// other I/O may survive one at the sync that follows: a crash loses whatever was not synced, or does not.
+    pub fn keep_syncs(&self) {
+        self.0.lock().keeps_syncs = true;
+    }
+
+    /// The present state.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.lock().snapshot()
+    }
+
+    /// I/Os that changed something, since the disk was made.
+    pub fn changes(&self) -> u64 {
+        self.0.lock().clock
+    }
+
+    /// The number of images that a run on this disk stands for: those that differ only where it has not looked.
+    pub fn images(&self) -> BigUint {
+        self.0.lock().open.as_ref().map_or(BigUint::ZERO, |open| open.fates.images())
     }
 
     /// The snapshots taken since the last call.
@@ -515,8 +596,39 @@ impl State {
     fn snapshot_here(&mut self, now: u64, when: When) {
         if self.snapshot_at == Some((now, when)) {
             self.snapshot_at = None;
-            self.snapshots.push(Snapshot { media: self.media.clone(), at: now });
+            let snapshot = self.snapshot();
+            self.snapshots.push(Snapshot { at: now, ..snapshot });
         }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let fates = self.open.as_ref().map(|open| open.fates.clone());
+        let decided = self.open.as_ref().map_or(0, |open| open.chooser.lock().made().len());
+        Snapshot { media: self.media.clone(), fates, at: self.clock, decided }
+    }
+
+    /// A sync is about to happen.
+    fn at_sync(&mut self) {
+        if self.keeps_syncs && !self.dead {
+            self.snapshots.push(self.snapshot());
+        }
+    }
+
+    /// Somebody looks at what a crash left open.
+    fn decide(&mut self, look: impl FnOnce(&mut Fates, &mut Media, &mut Chooser)) {
+        if let Some(open) = self.open.as_mut().filter(|_| !self.dead) {
+            look(&mut open.fates, &mut self.media, &mut open.chooser.lock());
+        }
+    }
+
+    /// A call on a file whose length may be open.
+    fn decide_len(&mut self, inode: usize) {
+        self.decide(|fates, media, chooser| fates.decide_len(inode, media, chooser));
+    }
+
+    /// A call changes these bytes of a file.
+    fn decide_edges(&mut self, inode: usize, bytes: std::ops::Range<u64>) {
+        self.decide(|fates, media, chooser| fates.decide_edges(inode, bytes, media, chooser));
     }
 
     fn note(&self, kind: IoKind, words: [u64; 4], ok: bool, line: impl FnOnce() -> String) {
@@ -535,6 +647,7 @@ impl State {
 impl Disk for SimDisk {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
+        state.decide(Fates::decide_names);
         let exists = state.media.lookup(name);
         let open = |state: &mut State| {
             if state.strike(IoKind::Open).is_some() {
@@ -544,6 +657,7 @@ impl Disk for SimDisk {
                 (OpenMode::Read | OpenMode::Write, None) => Err(io::ErrorKind::NotFound.into()),
                 (OpenMode::Lock, _) if state.locked => Err(io::ErrorKind::WouldBlock.into()),
                 (OpenMode::Create, Some(inode)) => {
+                    state.decide_len(inode);
                     state.media.set_len(inode, 0);
                     Ok(inode)
                 }
@@ -570,6 +684,7 @@ impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut state = self.0.lock();
         state.begin()?;
+        state.decide(Fates::decide_names);
         let struck = state.strike(IoKind::List).is_some();
         state.note(IoKind::List, [0; 4], !struck, String::new);
         if struck {
@@ -580,6 +695,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.decide(Fates::decide_names);
         let result = state.change(|state| {
             state.need_space()?;
             let struck = state.strike(IoKind::Rename);
@@ -594,6 +710,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.decide(Fates::decide_names);
         let result = state.change(|state| {
             let struck = state.strike(IoKind::Remove);
             if matches!(struck, None | Some(Effect::Part(128..))) {
@@ -607,6 +724,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.at_sync();
         let result = state.change(|state| {
             if state.strike(IoKind::SyncDir).is_some() {
                 return Err(eio());
@@ -640,9 +758,13 @@ impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.begin()?;
+        state.decide_len(self.inode);
         let result = if state.strike_file(IoKind::Read, Some(self.inode)).is_some() {
             Err(eio())
         } else {
+            let sectors =
+                (offset / SECTOR as u64) as u32..(offset + buf.len() as u64).div_ceil(SECTOR as u64) as u32;
+            state.decide(|fates, media, chooser| fates.decide(self.inode, sectors, media, chooser));
             let bytes = state.media.file(self.inode).bytes();
             let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= bytes.len() as u64);
             match end {
@@ -668,6 +790,8 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
+        state.decide_len(inode);
+        state.decide_edges(inode, offset..offset + buf.len() as u64);
         let result = state.change(|state| {
             let grows = offset + buf.len() as u64 > state.media.file(inode).len();
             if grows {
@@ -693,10 +817,12 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
+        state.at_sync();
         let result = state.change(|state| {
             match state.strike_file(IoKind::Sync, Some(inode)) {
                 None => {
                     if state.lie != Some(Lie::IgnoresSync) {
+                        state.decide(|fates, media, _| fates.bury(inode, media));
                         state.media.file_mut(inode).sync();
                     }
                     return Ok(());
@@ -714,6 +840,7 @@ impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
         let mut state = self.disk.0.lock();
         state.begin()?;
+        state.decide_len(self.inode);
         if state.strike_file(IoKind::Len, Some(self.inode)).is_some() {
             return Err(eio());
         }
@@ -723,6 +850,9 @@ impl DiskFile for SimFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
+        state.decide_len(inode);
+        let cut = len.min(state.media.file(inode).len());
+        state.decide_edges(inode, cut..cut);
         let result = state.change(|state| {
             if len > state.media.file(inode).len() {
                 state.need_space()?;

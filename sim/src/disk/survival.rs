@@ -222,21 +222,7 @@ fn surviving_names(media: &Media, chooser: &mut Chooser, counts: &mut FaultCount
         if !kept {
             continue;
         }
-        match change {
-            NameChange::Create { name, inode } => {
-                names.insert(name.clone(), *inode);
-            }
-            NameChange::Rename { from, to, inode } => {
-                // The old name may lead to another file by now, or to none because its creation was lost.
-                if names.get(from) == Some(inode) {
-                    names.remove(from);
-                }
-                names.insert(to.clone(), *inode);
-            }
-            NameChange::Remove { name } => {
-                names.remove(name);
-            }
-        }
+        change.apply(&mut names);
     }
     names
 }

@@ -1,5 +1,6 @@
 //! Who runs the engine: one module for each way to schedule it. All use the same disk, tape and oracle.
 
+pub mod exhaustive;
 pub mod sequential;
 pub mod service;
 pub mod threads;
@@ -23,12 +24,18 @@ pub enum Driver {
     Threads,
     /// A collector and its clients under madsim.
     Service,
+    /// One way through the tree that `sim exhaust` walks: a short story, a crash in it, crashes in its recovery.
+    Exhaustive,
 }
 
 impl Driver {
     /// All drivers, with the names that the command line takes.
-    pub const ALL: [(&str, Driver); 3] =
-        [("sequential", Driver::Sequential), ("threads", Driver::Threads), ("service", Driver::Service)];
+    pub const ALL: [(&str, Driver); 4] = [
+        ("sequential", Driver::Sequential),
+        ("threads", Driver::Threads),
+        ("service", Driver::Service),
+        ("exhaustive", Driver::Exhaustive),
+    ];
 
     /// The name in reports, in tapes and on the command line.
     pub fn name(self) -> &'static str {
@@ -45,7 +52,7 @@ impl Driver {
     pub fn unavailable(self) -> Option<&'static str> {
         match self {
             Driver::Service if !service::AVAILABLE => Some(service::UNAVAILABLE),
-            Driver::Sequential | Driver::Threads | Driver::Service => None,
+            _ => None,
         }
     }
 
@@ -57,6 +64,8 @@ impl Driver {
         };
         match self {
             Driver::Sequential => true,
+            // Its faults are all in what survives, and it tries all of them.
+            Driver::Exhaustive => false,
             // Threads meet the errors of a running engine. A crash in an opening is one among the others.
             Driver::Threads => !matches!(
                 fault,
@@ -93,7 +102,7 @@ impl Driver {
     /// What else must have come about.
     pub fn demanded_events(self) -> &'static [&'static str] {
         match self {
-            Driver::Sequential => &[],
+            Driver::Sequential | Driver::Exhaustive => &[],
             Driver::Threads => {
                 use threads::event::{
                     BACKGROUND_IO, CLOSES, PCT, PREEMPTIONS, QUERIES, RANDOM, STICKY, SYNCS,
@@ -117,6 +126,9 @@ impl Driver {
             Driver::Service => {
                 "clients, a collector that owns an engine, and a network and a machine that fail"
             }
+            Driver::Exhaustive => {
+                "a short story, one crash of all that it can have, and what follows from there"
+            }
         }
     }
 }
@@ -127,6 +139,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         Driver::Sequential => sequential::run(chooser, setting),
         Driver::Threads => threads::run(chooser, setting),
         Driver::Service => service::run(chooser, setting),
+        Driver::Exhaustive => exhaustive::run(chooser, setting),
     }
 }
 

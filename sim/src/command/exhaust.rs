@@ -1,0 +1,96 @@
+//! `sim exhaust`: the certificate.
+
+use super::{Unusable, planted, write};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::num::NonZero;
+use std::path::PathBuf;
+use tidewall_sim::drivers::exhaustive::{Bounds, certify};
+use tidewall_sim::runner;
+use tidewall_sim::tape_file::TapeFile;
+
+#[derive(Args)]
+pub struct ExhaustArgs {
+    /// Operations of the longer stories
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    ops: usize,
+    /// Crashes inside recoveries, one in the other
+    #[arg(long, value_name = "D", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=8))]
+    depth: u32,
+    /// Explore every story of so many operations and fewer
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    short: usize,
+    /// Number of longer stories, drawn from a fixed seed: each rotates the log, seals a chunk and restarts
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    stories: usize,
+    /// What a power cut can do inside a sector
+    #[arg(long, default_value = "sector", value_parser = ["sector", "byte", "garbage"])]
+    profile: String,
+    /// Switch on one planted bug
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
+    /// Threads [default: one for each processor]
+    #[arg(long)]
+    jobs: Option<NonZero<usize>>,
+    /// The certificate as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Where to save the tape of a counterexample
+    #[arg(long, value_name = "FILE", default_value = "target/counterexample.tape")]
+    save: PathBuf,
+}
+
+pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
+    let bounds = Bounds {
+        ops: args.ops,
+        short: args.short,
+        stories: args.stories,
+        depth: args.depth,
+        profile: runner::profile(&args.profile).expect("one of the possible values"),
+        profile_name: &args.profile,
+        plant: planted(args.plant.as_deref())?,
+        jobs: args.jobs.unwrap_or_else(runner::processors),
+    };
+    if !args.json {
+        println!(
+            "tidewall, exhaustive: every crash of short stories, every image that may survive it, and every"
+        );
+        println!("crash of the recovery from each, {} deep.", args.depth);
+        if let Some(bug) = bounds.plant {
+            println!("Planted bug {}: {}.", bug.name(), bug.what());
+        }
+        println!();
+    }
+    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} stories, {eta} left");
+    bar.set_style(style.expect("the template is a constant"));
+    let certificate = certify(&bounds, |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let mut replay = None;
+    if let Some(found) = &certificate.counterexample {
+        let file = TapeFile {
+            story: format!("after {:?}: {}", found.story.to_string(), found.violation),
+            driver: "exhaustive".into(),
+            profile: args.profile.clone(),
+            plant: args.plant.clone(),
+            tape: found.tape.clone(),
+            ..TapeFile::default()
+        };
+        write(&args.save, &file)?;
+        replay = Some(format!("cargo sim replay {}", args.save.display()));
+    }
+    if args.json {
+        let mut object = certificate.to_json(&bounds);
+        object["replay"] = replay.into();
+        println!("{object}");
+    } else {
+        print!("{}", certificate.to_text(&bounds));
+        if let Some(replay) = replay {
+            println!("{replay}");
+        }
+    }
+    Ok(certificate.result().exit_code())
+}

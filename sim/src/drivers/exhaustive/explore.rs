@@ -1,0 +1,214 @@
+//! Every crash of a story, every image that may survive it, and every crash of the recovery from each.
+//!
+//! The tree is walked depth-first. A crash leaves sectors, names and lengths open; recovery decides those that it looks at,
+//! one run for each way to decide them ([`Chooser::depth_first`]); what it never looked at it would have treated alike.
+//! Before each sync of a recovery, and after its end, the power may fail again.
+//!
+//! Three things keep the tree small, and none of them leaves an image out:
+//! - *Crash points before a sync stand for those before a write.* Whatever survives the latter may survive the former: the
+//!   write that lies between is lost. Nothing is promised in between, since promises are made by calls that return.
+//! - *What nobody reads is not decided*; see `disk/fates.rs`.
+//! - *A state that was seen is not explored again*: the same media with the same open fates, and the same duties.
+
+use super::story::{Duty, Recovered, recover};
+use crate::choice::{Chooser, Concern, SharedChooser, Tape};
+use crate::disk::{Crashed, Profile};
+use crate::model::{Verdict, Violation};
+use crate::timeline::Timeline;
+use num_bigint::BigUint;
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tidewall::Config;
+
+/// What a store shows after a recovery, in one number each.
+type States = Arc<BTreeSet<u128>>;
+
+/// What was explored.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Crashes with different media or different duties, those inside recoveries included.
+    pub crash_states: u64,
+    /// Crashes that were met again and not explored again.
+    pub seen_again: u64,
+    /// Images that may survive the first crash, each counted once for each different crash.
+    pub images: BigUint,
+    /// Those that may survive a crash inside a recovery, or after it.
+    pub images_in_recovery: BigUint,
+    /// Recoveries run.
+    pub runs: u64,
+    /// Points compared with what was owed.
+    pub points_checked: u64,
+    /// Of these, points that had to be there.
+    pub acked_points_checked: u64,
+    /// States that recoveries ended in.
+    pub states: FxHashSet<u128>,
+}
+
+impl Tally {
+    /// Adds what another explorer has done.
+    pub fn add(&mut self, other: Tally) {
+        self.crash_states += other.crash_states;
+        self.seen_again += other.seen_again;
+        self.images += other.images;
+        self.images_in_recovery += other.images_in_recovery;
+        self.runs += other.runs;
+        self.points_checked += other.points_checked;
+        self.acked_points_checked += other.acked_points_checked;
+        self.states.extend(other.states);
+    }
+}
+
+/// Walks the tree. What it has seen it remembers from one crash to the next, as long as the store's limits are the same.
+pub struct Explorer {
+    config: Config,
+    profile: Profile,
+    depth: u32,
+    /// What it has explored so far.
+    pub tally: Tally,
+    seen: FxHashMap<(u128, u128), (u32, States)>,
+    /// The recoveries that the present one is inside of, outermost first.
+    trail: Vec<Level>,
+}
+
+/// A recovery on the way to the present place in the tree.
+struct Level {
+    chooser: SharedChooser,
+    /// Which of its changing I/Os the power fails at, counted from 1, and how many decisions come before that.
+    cut: Option<(u64, usize)>,
+}
+
+impl Explorer {
+    /// An explorer that lets the power fail `depth` times inside recoveries.
+    pub fn new(config: Config, profile: Profile, depth: u32) -> Explorer {
+        let tally = Tally::default();
+        Explorer { config, profile, depth, tally, seen: FxHashMap::default(), trail: Vec::new() }
+    }
+
+    /// Explores a crash to the full depth; returns what recoveries without another crash end in.
+    ///
+    /// # Errors
+    /// The first promise that breaks; [`Explorer::trail`] says on which way.
+    pub fn explore(&mut self, crashed: &Crashed, duty: &Duty) -> Result<States, Violation> {
+        assert!(self.trail.is_empty(), "one crash at a time");
+        self.level(crashed, duty, self.depth, None)
+    }
+
+    /// The decisions that lead to the present place, from the first crash on.
+    pub fn trail(&self) -> Tape {
+        let mut tape = Tape::default();
+        for level in &self.trail {
+            let chooser = level.chooser.lock();
+            let decided = chooser.made().stream(Concern::Survival);
+            let (cut, decided) = match level.cut {
+                Some((cut, count)) => (cut, &decided[..count]),
+                None => (0, decided),
+            };
+            tape.push(Concern::Crash, cut as u32);
+            decided.iter().for_each(|choice| tape.push(Concern::Survival, *choice));
+        }
+        tape
+    }
+
+    fn level(
+        &mut self,
+        crashed: &Crashed,
+        duty: &Duty,
+        depth: u32,
+        goal: Option<Goal<'_>>,
+    ) -> Result<States, Violation> {
+        let key = (crashed.digest(), duty.digest());
+        if let Some((_, states)) = self.seen.get(&key).filter(|(explored, _)| *explored >= depth)
+            && goal.is_none_or(|goal| states.is_subset(goal.states))
+        {
+            self.tally.seen_again += 1;
+            return Ok(states.clone());
+        }
+        let images = crashed.images();
+        self.tally.crash_states += 1;
+        *(if self.trail.is_empty() { &mut self.tally.images } else { &mut self.tally.images_in_recovery }) +=
+            &images;
+
+        let mut covered = BigUint::ZERO;
+        let mut states = BTreeSet::new();
+        let mut cuts = Vec::new();
+        let mut next = Some(Chooser::depth_first());
+        while let Some(chooser) = next {
+            let chooser = Arc::new(Mutex::new(chooser));
+            let disk = crashed.disk(chooser.clone(), Timeline::default());
+            if depth > 0 {
+                disk.keep_syncs();
+            }
+            self.trail.push(Level { chooser: chooser.clone(), cut: None });
+            let Recovered { engine, state, duty: after } =
+                recover(&disk, &self.config, duty, &Timeline::default())?;
+            drop(engine);
+            self.count(duty, &after);
+            if let Some(goal) = goal.filter(|goal| !goal.states.contains(&state)) {
+                return Err(not_idempotent(goal.else_story));
+            }
+            self.tally.states.insert(state);
+            states.insert(state);
+            covered += disk.images();
+            if depth > 0 {
+                let inside = disk.take_snapshots().into_iter().map(|snapshot| (snapshot, None));
+                let behind = (disk.snapshot(), Some((state, after)));
+                cuts.extend(
+                    inside.chain([behind]).map(|(snapshot, after)| (chooser.clone(), snapshot, after)),
+                );
+            }
+            self.trail.pop();
+            next = chooser.lock().advance();
+        }
+        // The explorer's own promise: no image twice, and none left out.
+        assert_eq!(covered, images, "the leaves of the tree do not add up to its images");
+
+        for (chooser, snapshot, after) in cuts {
+            let crashed = snapshot.crash(self.profile);
+            self.trail.push(Level { chooser, cut: Some((snapshot.at + 1, snapshot.decided)) });
+            match after {
+                None => self.level(
+                    &crashed,
+                    duty,
+                    depth - 1,
+                    Some(Goal { states: &states, else_story: DIVERGES }),
+                )?,
+                Some((state, after)) => {
+                    let same = BTreeSet::from([state]);
+                    self.level(
+                        &crashed,
+                        &after,
+                        depth - 1,
+                        Some(Goal { states: &same, else_story: CHANGES }),
+                    )?
+                }
+            };
+            self.trail.pop();
+        }
+        let states = Arc::new(states);
+        self.seen.insert(key, (depth, states.clone()));
+        Ok(states)
+    }
+
+    fn count(&mut self, duty: &Duty, after: &Duty) {
+        self.tally.runs += 1;
+        self.tally.points_checked += after.model.acked_points();
+        self.tally.acked_points_checked += duty.model.acked_points();
+    }
+}
+
+/// The states that a recovery must end in (I10).
+#[derive(Clone, Copy)]
+struct Goal<'a> {
+    states: &'a BTreeSet<u128>,
+    /// What it means if it ends in another one.
+    else_story: &'static str,
+}
+
+pub(super) const DIVERGES: &str = "a crash in recovery led to what no single crash could have given";
+pub(super) const CHANGES: &str = "recovering again changed what the store shows";
+
+pub(super) fn not_idempotent(story: &str) -> Violation {
+    Violation::new(Verdict::Lost, "I10", story)
+}

@@ -1,0 +1,119 @@
+//! Every crash point, every survivor set, every crash of the recovery: a certificate, not a sample.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `story` | the operations before the crash, and what a crash owes |
+//! | `explore` | the tree of all crashes of a story, walked depth-first |
+//! | `catalogue` | which stories: all short ones, and longer ones |
+//! | `report` | the certificate in words |
+//! | this one | one run of the tree again, from its tape |
+
+mod catalogue;
+mod explore;
+mod report;
+mod story;
+
+pub use catalogue::{Bounds, Certificate, Counterexample, certify};
+pub use explore::{Explorer, Tally};
+pub use story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Recovered, Story, recover};
+
+use super::{Step, watched};
+use crate::choice::{Chooser, Concern, SharedChooser};
+use crate::disk::{Crashed, When};
+use crate::fault::FaultCounts;
+use crate::scenario::{Counts, Events, Outcome, Setting};
+use crate::timeline::Timeline;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Crashes inside recoveries that a tape can ask for.
+const DEEPEST: usize = 8;
+
+/// Changing I/Os among which a tape can choose one to fail at; there are fewer in any story and in any recovery.
+const CHANGES: u32 = 1 << 12;
+
+/// Runs one tape: a story, a crash in it, and what follows from there.
+pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
+    let timeline = if setting.with_lines { Timeline::with_lines() } else { Timeline::default() };
+    let chooser = Arc::new(Mutex::new(chooser));
+    let mut counts = Counts::default();
+    let violation = watched(setting.plant, || one(&chooser, setting, &timeline, &mut counts)).err();
+    if let Some(violation) = &violation {
+        timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
+    }
+    let tape = chooser.lock().made().clone();
+    Outcome {
+        violation,
+        counts,
+        faults: FaultCounts::default(),
+        events: Events::new(),
+        hash: timeline.hash(),
+        tape,
+        lines: timeline.lines(),
+    }
+}
+
+fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, counts: &mut Counts) -> Step {
+    let story = Story::draw(&mut chooser.lock());
+    let cut_at = chooser.lock().below(Concern::Crash, CHANGES);
+    timeline.note(&[u64::from(cut_at)], || match cut_at {
+        0 => format!("STORY    {story}, and then the power fails"),
+        _ => format!("STORY    {story}, and the power fails at change {cut_at}"),
+    });
+    let mut play = Play::new(story.geometry, setting.profile, cut_at.into(), timeline.clone());
+    play.begin(&mut Deaf)?;
+    for op in &story.ops {
+        if play.is_over() {
+            break;
+        }
+        play.perform(*op, &mut Deaf)?;
+        counts.operations += 1;
+    }
+    play.end();
+
+    // The crashes so far, what each owed, and what a recovery between them has shown.
+    let mut crashes = vec![(play.disk.snapshot().crash(setting.profile), play.duty.clone())];
+    let mut shown = None;
+    while crashes.len() <= DEEPEST {
+        timeline.note(&[], || "POWER CUT  what survives is decided when somebody looks".into());
+        let (crashed, duty) = crashes.last().expect("there was a crash");
+        let cut = chooser.lock().below(Concern::Crash, CHANGES);
+        let disk = crashed.disk(chooser.clone(), timeline.clone());
+        if cut > 0 {
+            disk.arm_crash(cut - 1, When::Before);
+        }
+        let recovered = recover(&disk, &story.geometry.config(), duty, timeline);
+        counts.crashes += 1;
+        counts.recoveries += 1;
+        counts.io_ops += disk.io_ops();
+        let mut duty = duty.clone();
+        if !disk.is_dead() {
+            let recovered = recovered?;
+            counts.acked_points_checked += duty.model.acked_points();
+            counts.points_checked += recovered.duty.model.acked_points();
+            if shown.is_some_and(|shown| shown != recovered.state) {
+                return Err(explore::not_idempotent(explore::CHANGES));
+            }
+            if cut == 0 {
+                return converges(&crashes, recovered.state, &story, setting);
+            }
+            shown = Some(recovered.state);
+            duty = recovered.duty;
+        }
+        crashes.push((disk.snapshot().crash(setting.profile), duty));
+    }
+    Ok(())
+}
+
+/// After a chain of crashes the state is one that each of them could have led to alone (I10).
+fn converges(crashes: &[(Crashed, Duty)], state: u128, story: &Story, setting: Setting<'_>) -> Step {
+    for (crashed, duty) in &crashes[..crashes.len() - 1] {
+        let mut explorer = Explorer::new(story.geometry.config(), setting.profile, 0);
+        if !explorer.explore(crashed, duty)?.contains(&state) {
+            return Err(explore::not_idempotent(
+                "a crash in recovery led to what no single crash could have given",
+            ));
+        }
+    }
+    Ok(())
+}

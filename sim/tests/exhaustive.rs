@@ -1,0 +1,146 @@
+//! The explorer finds what there is to find, leaves nothing out, and counts what it covers.
+
+use num_bigint::BigUint;
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use tidewall::plant::Bug;
+use tidewall_sim::choice::Chooser;
+use tidewall_sim::disk::Profile;
+use tidewall_sim::drivers::exhaustive::{
+    Bounds, Certificate, CrashPoint, Duty, Explorer, Listener, Play, Story, certify, recover,
+};
+use tidewall_sim::drivers::{self, Driver};
+use tidewall_sim::model::Violation;
+use tidewall_sim::report::Result;
+use tidewall_sim::scenario::Setting;
+use tidewall_sim::timeline::Timeline;
+
+fn bounds(short: usize, depth: u32) -> Bounds<'static> {
+    Bounds {
+        ops: 6,
+        short,
+        stories: 0,
+        depth,
+        profile: Profile::Sector,
+        profile_name: "sector",
+        plant: None,
+        jobs: NonZero::new(2).unwrap(),
+    }
+}
+
+/// Compares the explorer with somebody who writes out every image and recovers from each.
+struct BruteForce {
+    story: Story,
+    images: u64,
+    runs: u64,
+}
+
+impl Listener for BruteForce {
+    fn could_crash(&mut self, at: CrashPoint, duty: &Duty) -> std::result::Result<(), Violation> {
+        let config = self.story.geometry.config();
+        let crashed = at.snapshot.crash(Profile::Sector);
+        let (mut states, mut images) = (BTreeSet::new(), 0_u64);
+        let mut next = Some(Chooser::depth_first());
+        while let Some(mut chooser) = next {
+            let disk = crashed.settled(&mut chooser, Timeline::default());
+            states.insert(recover(&disk, &config, duty, &Timeline::default())?.state);
+            images += 1;
+            next = chooser.advance();
+        }
+        let mut explorer = Explorer::new(config, Profile::Sector, 0);
+        let explored = explorer.explore(&crashed, duty)?;
+        assert_eq!(*explored, states, "{}, change {}: other outcomes", self.story, at.change);
+        assert_eq!(explorer.tally.images, BigUint::from(images), "{}, change {}", self.story, at.change);
+        self.images += images;
+        self.runs += explorer.tally.runs;
+        Ok(())
+    }
+}
+
+#[test]
+fn the_explorer_reaches_what_brute_force_reaches_and_counts_each_image_once() {
+    let (mut images, mut runs) = (0, 0);
+    for story in ["", "w", "b", "bs", "wt", "bb", "wf", "bfw", "rs", "btk", "bxb", "bbbt", "wtwtwt"] {
+        let story: Story = story.parse().unwrap();
+        let mut brute = BruteForce { story: story.clone(), images: 0, runs: 0 };
+        let mut play = Play::new(story.geometry, Profile::Sector, 0, Timeline::default());
+        play.begin(&mut brute).unwrap();
+        for op in &story.ops {
+            play.perform(*op, &mut brute).unwrap();
+        }
+        (images, runs) = (images + brute.images, runs + brute.runs);
+    }
+    println!("{images} images written out one by one, {runs} recoveries of the explorer");
+    assert!(images > 500 && runs < images, "{images} images, {runs} runs");
+}
+
+fn violated(certificate: &Certificate) -> &tidewall_sim::drivers::exhaustive::Counterexample {
+    assert_eq!(certificate.result(), Result::Violated);
+    certificate.counterexample.as_ref().unwrap()
+}
+
+#[test]
+fn every_planted_bug_that_a_crash_alone_can_show_is_found() {
+    // The others need an I/O error, damage at rest, or a second thread.
+    let shown = [
+        Bug::W4,
+        Bug::W5,
+        Bug::W6,
+        Bug::W7,
+        Bug::W8,
+        Bug::W15,
+        Bug::W18,
+        Bug::W24,
+        Bug::F1,
+        Bug::F6,
+        Bug::N1,
+        Bug::N2,
+        Bug::S1,
+    ];
+    for bug in shown {
+        let certificate = certify(&Bounds { plant: Some(bug), ..bounds(3, 1) }, |_, _| ());
+        let found = violated(&certificate);
+        println!("{}: {:?}: {}", bug.name(), found.story.to_string(), found.violation);
+        // Its tape is a run of the driver, and without the bug nothing is wrong with it.
+        let setting = Setting { driver: Driver::Exhaustive, profile: Profile::Sector, ..Setting::default() };
+        let sound = drivers::run(Chooser::from_tape(found.tape.clone()), setting);
+        assert_eq!(sound.violation, None, "{}", bug.name());
+    }
+}
+
+#[test]
+fn the_engine_is_certified_within_small_bounds() {
+    let certificate = certify(&Bounds { stories: 1, ..bounds(1, 2) }, |_, _| ());
+    assert_eq!(certificate.result(), Result::Survived, "{:?}", certificate.counterexample);
+    let tally = &certificate.tally;
+    assert_eq!(certificate.stories, 1 + 10 + 1);
+    assert!(certificate.explored_points > 30 && certificate.crash_points > certificate.explored_points);
+    assert!(tally.images > BigUint::from(100_u32) && tally.images_in_recovery > tally.images);
+    assert!(tally.states.len() > 5 && tally.seen_again > 0);
+}
+
+#[test]
+fn what_is_counted_does_not_depend_on_the_number_of_threads() {
+    let with = |jobs| {
+        let bounds = Bounds { jobs: NonZero::new(jobs).unwrap(), ..bounds(2, 1) };
+        let mut json = certify(&bounds, |_, _| ()).to_json(&bounds);
+        let object = json.as_object_mut().unwrap();
+        ["seconds", "cpu_seconds"].iter().for_each(|name| drop(object.remove(*name)));
+        json
+    };
+    assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn nothing_explored_is_not_a_certificate() {
+    // The making of a store alone owes nothing.
+    let certificate = certify(&bounds(0, 0), |_, _| ());
+    assert_eq!(certificate.result(), Result::NotMeasured);
+}
+
+#[test]
+fn a_recovery_that_does_not_converge_is_found() {
+    // It writes a fresh log before it has replayed the old one: what is there depends on where the power fails again.
+    let certificate = certify(&Bounds { plant: Some(Bug::W7), ..bounds(1, 2) }, |_, _| ());
+    assert_eq!(violated(&certificate).violation.promise, "I10");
+}
