@@ -34,26 +34,24 @@ pub struct File {
     abandoned: Vec<u32>,
     pub(super) durable_len: u64,
     /// Lengths that the file had since the last sync, the present one last; empty when it is the durable one.
-    pub(super) lens: Vec<u64>,
+    pub(super) lens: Vec<Length>,
+}
+
+/// A length that is not durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Length {
+    pub(super) bytes: u64,
+    /// The write that made it.
+    pub(super) write: u64,
 }
 
 /// The versions of one sector since it was last durable.
 pub(super) struct DirtySector<'a> {
     pub(super) sector: usize,
     /// The durable content, then the content after each write.
-    contents: Vec<&'a [u8]>,
+    pub(super) contents: Vec<&'a [u8]>,
     /// The writes, one for each version but the first.
     pub(super) writes: Vec<u64>,
-}
-
-impl DirtySector<'_> {
-    pub(super) fn get(&self, version: usize) -> &[u8] {
-        self.contents[version]
-    }
-
-    pub(super) fn last(&self) -> usize {
-        self.writes.len()
-    }
 }
 
 impl File {
@@ -71,10 +69,6 @@ impl File {
 
     pub(super) fn is_clean(&self) -> bool {
         self.dirty.is_empty() && self.lens.is_empty()
-    }
-
-    pub(super) fn dirty_count(&self) -> usize {
-        self.dirty.len()
     }
 
     /// Every write that is not durable, in no order.
@@ -127,7 +121,7 @@ impl File {
             return;
         }
         if end > self.bytes.len() {
-            self.lens.push(end as u64);
+            self.lens.push(Length { bytes: end as u64, write });
         }
         self.change(offset, end, write, |bytes| {
             bytes.resize(bytes.len().max(end), 0);
@@ -143,7 +137,7 @@ impl File {
         }
         if new != old {
             self.bytes.resize(new, 0);
-            self.lens.push(len);
+            self.lens.push(Length { bytes: len, write });
         }
     }
 
@@ -202,9 +196,49 @@ impl File {
 /// A change of the directory that is not durable.
 #[derive(Clone, Debug)]
 pub(super) enum NameChange {
-    Create { name: Arc<str>, inode: usize },
-    Rename { from: Arc<str>, to: Arc<str>, inode: usize },
-    Remove { name: Arc<str> },
+    Create {
+        name: Arc<str>,
+        inode: usize,
+    },
+    /// `after` is the last write before it, to any file.
+    Rename {
+        from: Arc<str>,
+        to: Arc<str>,
+        inode: usize,
+        after: u64,
+    },
+    Remove {
+        name: Arc<str>,
+    },
+}
+
+impl NameChange {
+    /// The write up to which this file's data was there when the change gave it a name.
+    pub(super) fn data_before(&self, file: usize) -> Option<u64> {
+        match self {
+            NameChange::Rename { inode, after, .. } if *inode == file => Some(*after),
+            _ => None,
+        }
+    }
+
+    /// It has happened.
+    pub(super) fn apply(&self, names: &mut Names) {
+        match self {
+            NameChange::Create { name, inode } => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Rename { from, to, inode, .. } => {
+                // The old name may lead to another file by now, or to none because its creation was lost.
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *inode);
+            }
+            NameChange::Remove { name } => {
+                names.remove(name);
+            }
+        }
+    }
 }
 
 /// Files by name.
@@ -264,7 +298,12 @@ impl Media {
         let names = Arc::make_mut(&mut self.names);
         let inode = names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         names.insert(to.into(), inode);
-        self.name_changes.push(NameChange::Rename { from: from.into(), to: to.into(), inode });
+        self.name_changes.push(NameChange::Rename {
+            from: from.into(),
+            to: to.into(),
+            inode,
+            after: self.writes,
+        });
         Ok(())
     }
 

@@ -3,18 +3,22 @@
 //! | file | subject |
 //! |---|---|
 //! | `media` | what is on it: per sector the durable version and every unsynced one since; unsynced names |
-//! | `survival` | a crash: from media to the media that survives it |
+//! | [`persistence`] | which disk it is: what may be there after a crash, as pure functions |
+//! | `atom` | what shares one fate at a crash, in all its versions |
+//! | `survival` | a crash: from media to the media that survives it, drawn |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
 //! A crash is a value. [`SimDisk::power_cut`] takes the dead disk and returns the one that survives; the dead one
 //! answers every later call with an error and changes nothing any more, whoever still holds it. A *snapshot* is the
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
+mod atom;
 mod media;
+pub mod persistence;
 mod survival;
 
 pub use media::SECTOR;
-pub use survival::Profile;
+pub use persistence::{Persistence, Profile};
 
 use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
