@@ -160,7 +160,7 @@ impl File {
         self.durable_len = self.len();
     }
 
-    /// Reads see the durable content again.
+    /// Reads see the durable content again; the length stays.
     pub(super) fn drop_dirty(&mut self) {
         for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
             if version.write == 0 {
@@ -175,8 +175,21 @@ impl File {
         self.abandoned.clear();
     }
 
+    /// Reads see the durable content again, in the durable length.
+    pub(super) fn roll_back(&mut self) {
+        let len = self.durable_len as usize;
+        // What was cut off comes back.
+        self.bytes.resize(len.max(self.bytes.len()), 0);
+        self.drop_dirty();
+        self.bytes.truncate(len);
+        self.lens.clear();
+    }
+
+    /// No sync will write what is dirty now; the length is durable all the same.
     pub(super) fn abandon_dirty(&mut self) {
         self.abandoned.clone_from(&self.dirty);
+        self.lens.clear();
+        self.durable_len = self.len();
     }
 
     pub(super) fn flip(&mut self, bit: u64) {
@@ -251,6 +264,8 @@ pub(super) struct Media {
     names: Arc<Names>,
     pub(super) durable_names: Arc<Names>,
     pub(super) name_changes: Vec<NameChange>,
+    /// A failed sync marked the directory clean: no sync will write it, unless it is changed again.
+    names_abandoned: bool,
     writes: u64,
 }
 
@@ -258,7 +273,7 @@ impl Media {
     /// A disk on which everything is durable.
     pub(super) fn durable(files: Vec<Arc<File>>, names: Names) -> Media {
         let names = Arc::new(names);
-        Media { files, durable_names: names.clone(), names, name_changes: Vec::new(), writes: 0 }
+        Media { files, durable_names: names.clone(), names, ..Media::default() }
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -290,7 +305,7 @@ impl Media {
         let (name, inode): (Arc<str>, _) = (name.into(), self.files.len());
         self.files.push(Arc::default());
         Arc::make_mut(&mut self.names).insert(name.clone(), inode);
-        self.name_changes.push(NameChange::Create { name, inode });
+        self.change_names(NameChange::Create { name, inode });
         inode
     }
 
@@ -298,18 +313,13 @@ impl Media {
         let names = Arc::make_mut(&mut self.names);
         let inode = names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         names.insert(to.into(), inode);
-        self.name_changes.push(NameChange::Rename {
-            from: from.into(),
-            to: to.into(),
-            inode,
-            after: self.writes,
-        });
+        self.change_names(NameChange::Rename { from: from.into(), to: to.into(), inode, after: self.writes });
         Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &str) -> io::Result<()> {
         Arc::make_mut(&mut self.names).remove(name).ok_or(io::ErrorKind::NotFound)?;
-        self.name_changes.push(NameChange::Remove { name: name.into() });
+        self.change_names(NameChange::Remove { name: name.into() });
         Ok(())
     }
 
@@ -319,7 +329,26 @@ impl Media {
         Arc::make_mut(&mut self.durable_names).remove(name);
     }
 
+    fn change_names(&mut self, change: NameChange) {
+        self.name_changes.push(change);
+        self.names_abandoned = false;
+    }
+
+    /// The directory is as it was when it was last synced.
+    pub(super) fn roll_back_names(&mut self) {
+        self.name_changes.clear();
+        self.names = self.durable_names.clone();
+    }
+
+    /// No sync will write the directory as it is now.
+    pub(super) fn abandon_names(&mut self) {
+        self.names_abandoned = true;
+    }
+
     pub(super) fn sync_names(&mut self) {
+        if self.names_abandoned {
+            return;
+        }
         self.name_changes.clear();
         self.durable_names = self.names.clone();
     }
