@@ -292,6 +292,7 @@ mod imp {
 
     pub(crate) mod thread {
         pub(crate) type JoinHandle = std::thread::JoinHandle<()>;
+        pub(crate) use std::thread::yield_now;
 
         /// Starts a named thread.
         ///
@@ -359,6 +360,7 @@ mod imp {
 
     pub(crate) mod thread {
         pub(crate) type JoinHandle = super::threads::JoinHandle<()>;
+        pub(crate) use super::threads::yield_now;
 
         pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle {
             super::threads::Builder::new().name(name).spawn(body).expect("the checker gives us a thread")

@@ -7,7 +7,6 @@
 use std::path::Path;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::drivers::{self, Driver};
-use tidewall_sim::runner::profile;
 use tidewall_sim::scenario::Setting;
 use tidewall_sim::tape_file::TapeFile;
 
@@ -22,7 +21,7 @@ fn every_saved_tape_keeps_its_promises() {
         println!("{}: {}", path.display(), file.story);
         let setting = Setting {
             driver: Driver::named(&file.driver).expect("a known driver"),
-            profile: profile(&file.profile).expect("a known profile"),
+            profile: file.profile.parse().expect("a known profile"),
             ..Setting::default()
         };
         let outcome = drivers::run(Chooser::from_tape(file.tape), setting);

@@ -1,5 +1,6 @@
 //! What a campaign says at its end: for a person, and for a machine.
 
+use crate::disk::Profile;
 use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
 use crate::runner::Sum;
@@ -84,12 +85,8 @@ impl<'a> Summary<'a> {
     /// Puts a sum into words.
     pub fn new(header: Header<'a>, sum: &'a Sum) -> Summary<'a> {
         // What a profile rules out, or what is too rare for a few seeds, was not asked for.
-        let excluded = |fault: Fault| match header.profile {
-            "sector" => matches!(fault, Fault::TornByte | Fault::Garbage),
-            "byte" => fault == Fault::Garbage,
-            "garbage" => fault == Fault::TornByte,
-            _ => false,
-        };
+        let points = header.profile.parse().unwrap_or_else(|_| Profile::default()).points();
+        let excluded = |fault: Fault| points.iter().all(|point| point.excludes(fault));
         let unfired = |fault: &Fault| {
             sum.faults.of(*fault).fired == 0 && header.driver.strikes_with(*fault) && !excluded(*fault)
         };

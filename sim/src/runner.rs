@@ -1,7 +1,6 @@
 //! A campaign: many seeds, several threads, one sum.
 
 use crate::choice::Chooser;
-use crate::disk::Profile;
 use crate::drivers;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
@@ -226,9 +225,4 @@ pub fn cpu_seconds() -> f64 {
         None => Vec::new(),
     };
     ticks.iter().sum::<f64>() / 100.0
-}
-
-/// The profile with this name.
-pub fn profile(name: &str) -> Option<Profile> {
-    Profile::ALL.iter().find(|(known, _)| *known == name).map(|(_, profile)| *profile)
 }

@@ -169,6 +169,52 @@ fn a_failed_sync_drops_the_pages_or_marks_them_clean_and_the_next_one_says_ok() 
         "reads see the new content, the disk may not have it"
     );
     assert_eq!(fail(Effect::None), (2, [2].into()), "still dirty: the second sync wrote it");
+    assert_eq!(fail(Effect::RolledBack), (1, [1].into()), "as if nothing had been written");
+}
+
+#[test]
+fn a_failed_sync_keeps_the_length_drops_what_it_should_hold_or_rolls_it_back() {
+    let fail = |effect| {
+        let (disk, file) = with_durable_file();
+        file.write_at(1024, &[2; 512]).unwrap();
+        file.set_len(700).unwrap();
+        file.set_len(1536).unwrap();
+        disk.arm(Armed { kind: IoKind::Sync, only: "", after: 0, sticky: false, effect });
+        assert!(file.sync().is_err());
+        let bytes = disk.content("f").unwrap();
+        let image = disk.power_cut(&mut Chooser::from_seed(1), Profile::Sector);
+        (bytes[699], bytes.get(700).copied(), bytes.len(), image.content("f").unwrap().len())
+    };
+    assert_eq!(fail(Effect::RolledBack), (1, Some(1), 1024, 1024));
+    assert_eq!(fail(Effect::PagesClean), (1, Some(0), 1536, 1536), "the length is durable");
+    let (.., seen, _) = fail(Effect::PagesDropped);
+    assert_eq!(seen, 1536, "the length stays");
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_drops_its_changes_or_marks_them_clean() {
+    let fail = |effect, change_again: bool| {
+        let (disk, _) = with_durable_file();
+        disk.open("g", OpenMode::Create).unwrap();
+        disk.arm(Armed { kind: IoKind::SyncDir, only: "", after: 0, sticky: false, effect });
+        assert!(disk.sync_dir().is_err());
+        let seen = disk.list().unwrap().concat();
+        if change_again {
+            disk.open("h", OpenMode::Create).unwrap();
+        }
+        disk.sync_dir().unwrap();
+        let snapshot = snapshot(&disk);
+        let image = |seed| disk.from_snapshot(&snapshot, &mut Chooser::from_seed(seed), Profile::Sector);
+        let durable: BTreeSet<_> = (0..100).map(|seed| image(seed).list().unwrap().concat()).collect();
+        (seen, durable)
+    };
+    let names = |seen: &str, durable: &[&str]| {
+        (seen.to_string(), durable.iter().map(|names| names.to_string()).collect::<BTreeSet<_>>())
+    };
+    assert_eq!(fail(Effect::None, false), names("fg", &["fg"]));
+    assert_eq!(fail(Effect::PagesDropped, false), names("f", &["f"]));
+    assert_eq!(fail(Effect::PagesClean, false), names("fg", &["f", "fg"]));
+    assert_eq!(fail(Effect::PagesClean, true), names("fgh", &["fgh"]), "changed again, so written again");
 }
 
 fn snapshot(disk: &SimDisk) -> tidewall_sim::disk::Snapshot {
@@ -214,10 +260,10 @@ fn errors_strike_once_or_for_good_and_space_can_come_back() {
     assert!(file.read_at(0, &mut [0]).is_err() && file.read_at(0, &mut [0]).is_err());
     disk.heal();
     assert!(file.read_at(0, &mut [0]).is_ok());
-    disk.set_no_space(true);
+    disk.arm_no_space(0);
     assert!(file.write_at(0, &[5; 4]).is_ok(), "needs no space");
     assert_eq!(file.write_at(1022, &[5; 4]).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     assert!(disk.open("g", OpenMode::Create).is_err() && file.set_len(5000).is_err());
-    disk.set_no_space(false);
+    disk.make_space();
     assert!(file.write_at(1022, &[5; 4]).is_ok());
 }

@@ -18,7 +18,10 @@ use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
+
+/// For the planted bug L1: looks at a turn that others have.
+const PATIENCE: u32 = 200;
 
 /// What I/O is done with.
 #[derive(Clone, Default)]
@@ -64,6 +67,7 @@ impl Log {
     /// Waits for the turn. `None` as soon as `done` says that there is nothing left to do.
     pub(super) fn turn(&self, done: impl Fn(&State) -> bool) -> Result<Option<Turn<'_>>> {
         let mut state = self.lock();
+        let mut looks = 0;
         loop {
             self.health.check()?;
             if done(&state) {
@@ -74,6 +78,16 @@ impl Log {
                 return Ok(Some(Turn { log: self, io, at_disk: false }));
             }
             state.stats.turn_waits += 1;
+            if plant::on(Bug::L1) {
+                drop(state);
+                thread::yield_now();
+                state = self.lock();
+                looks += 1;
+                if looks == PATIENCE {
+                    return Ok(None);
+                }
+                continue;
+            }
             self.turn_free.wait(&mut state);
         }
     }
@@ -148,6 +162,9 @@ impl Turn<'_> {
             self.io.bytes.append(&mut state.staging);
             std::mem::swap(&mut state.staging, &mut self.io.bytes);
             state.staging_offset = offset;
+            if plant::on(Bug::I9) {
+                self.log.health.poison("write of the log");
+            }
             return Err(Error::io("write", &self.log.name(slot), error));
         }
         state.stats.writes += 1;

@@ -5,6 +5,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZero;
 use std::path::PathBuf;
+use tidewall_sim::disk::{Persistence, Profile};
 use tidewall_sim::drivers::exhaustive::{Bounds, certify};
 use tidewall_sim::runner;
 use tidewall_sim::tape_file::TapeFile;
@@ -23,9 +24,9 @@ pub struct ExhaustArgs {
     /// Number of longer stories, drawn from a fixed seed: each rotates the log, seals a chunk and restarts
     #[arg(long, value_name = "N", default_value_t = 50)]
     stories: usize,
-    /// What a power cut can do inside a sector
-    #[arg(long, default_value = "sector", value_parser = ["sector", "byte", "garbage"])]
-    profile: String,
+    /// The disk: sector, byte, garbage, or a point of the lattice whose sizes and names wait for nothing
+    #[arg(long, default_value = "sector", value_parser = persistence)]
+    profile: Persistence,
     /// Switch on one planted bug
     #[arg(long, value_name = "NAME")]
     plant: Option<String>,
@@ -40,14 +41,23 @@ pub struct ExhaustArgs {
     save: PathBuf,
 }
 
+fn persistence(text: &str) -> Result<Persistence, String> {
+    match &text.parse::<Profile>()?.points()[..] {
+        [disk] if disk.is_piecemeal() => Ok(*disk),
+        [disk] => {
+            Err(format!("on {disk} lengths or names wait for data; what holds on */any/none holds there"))
+        }
+        _ => Err("one disk at a time".into()),
+    }
+}
+
 pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
     let bounds = Bounds {
         ops: args.ops,
         short: args.short,
         stories: args.stories,
         depth: args.depth,
-        profile: runner::profile(&args.profile).expect("one of the possible values"),
-        profile_name: &args.profile,
+        persistence: args.profile,
         plant: planted(args.plant.as_deref())?,
         jobs: args.jobs.unwrap_or_else(runner::processors),
     };
@@ -74,7 +84,7 @@ pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
         let file = TapeFile {
             story: format!("after {:?}: {}", found.story.to_string(), found.violation),
             driver: "exhaustive".into(),
-            profile: args.profile.clone(),
+            profile: Profile::Exactly(args.profile).to_string(),
             plant: args.plant.clone(),
             tape: found.tape.clone(),
             ..TapeFile::default()

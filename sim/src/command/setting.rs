@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use tidewall::plant::Bug;
 use tidewall_sim::disk::Profile;
 use tidewall_sim::drivers::{self, Driver};
-use tidewall_sim::runner;
 use tidewall_sim::scenario::Outcome;
 use tidewall_sim::tape_file::TapeFile;
 use tidewall_sim::trace::Trace;
@@ -17,8 +16,9 @@ pub struct SettingArgs {
     /// How runs are scheduled [default: the one that finds the planted bug, or sequential]
     #[arg(long, value_parser = driver_parser())]
     driver: Option<Driver>,
-    /// What a power cut can do inside a sector
-    #[arg(long, default_value = "any", value_parser = ["any", "sector", "byte", "garbage"])]
+    /// What the disk promises about unsynced writes: any, sector, byte, garbage, or atom/torn/names/size/order, such as
+    /// 512/garbage/independent/any/none
+    #[arg(long, default_value = "any", value_parser = profile_name)]
     pub profile: String,
     /// Recorded sensor data as the workload; may be given several times
     #[arg(long, value_name = "CSV")]
@@ -26,6 +26,10 @@ pub struct SettingArgs {
     /// Switch on one planted bug, which must be found
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
+}
+
+fn profile_name(text: &str) -> Result<String, String> {
+    text.parse::<Profile>().map(|profile| profile.to_string())
 }
 
 fn driver_parser() -> impl TypedValueParser<Value = Driver> {
@@ -70,8 +74,7 @@ impl SettingArgs {
     }
 
     pub fn profile(&self) -> Result<Profile, Unusable> {
-        runner::profile(&self.profile)
-            .ok_or_else(|| Unusable(format!("no profile is called {}", self.profile)))
+        self.profile.parse().map_err(Unusable)
     }
 
     pub fn load_trace(&self) -> Result<Option<Trace>, Unusable> {

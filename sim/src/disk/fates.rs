@@ -9,25 +9,32 @@
 //! Names and lengths are open in the same way: names until the first call that depends on them, a file's length until the
 //! first call on the file. What was not decided stays open through the next crash, beside what was written since.
 //!
+//! What may be there is [`Persistence`]'s to say, as it is for a crash that is drawn. Only disks on which everything has a
+//! fate of its own can be decided piece by piece ([`Persistence::is_piecemeal`]); since these promise least, what holds on
+//! them holds on the others.
+//!
 //! The idea is that of load-driven model checking of persistent memory (Jaaru: Gorjiara, Xu and Demsky, ASPLOS 2021).
 
-use super::media::{DirtySector, File, Media, NameChange, Names, SECTOR};
-use super::survival::Profile;
+use super::atom::{Atom, dirty_atoms};
+use super::media::{File, Media, Names, SECTOR};
+use super::persistence::Persistence;
 use crate::choice::{Chooser, Concern};
 use num_bigint::BigUint;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// One content of a sector.
-type Content = Arc<[u8]>;
+/// One content of an atom.
+type Bytes = Arc<[u8]>;
 
-/// What a sector holds that nobody has looked at. Loud, so that a read that does not ask first is found out.
+/// What an atom holds that nobody has looked at. Loud, so that a read that does not ask first is found out.
 const UNSEEN: u8 = 0xa5;
 
 /// What a crash has left open.
 #[derive(Clone, Debug)]
 pub(super) struct Fates {
+    disk: Persistence,
     /// What the directory may be; one when that is decided.
     names: Vec<Arc<Names>>,
     /// By inode.
@@ -38,25 +45,32 @@ pub(super) struct Fates {
 struct FileFates {
     /// How long it may be; one when that is decided.
     lens: Vec<u64>,
-    /// Sectors that are not decided.
-    sectors: BTreeMap<u32, Fate>,
+    /// Atoms that are not decided, by their first byte.
+    atoms: BTreeMap<usize, Fate>,
 }
 
 #[derive(Clone, Debug)]
 struct Fate {
     /// Two or more.
-    candidates: Vec<Content>,
+    candidates: Vec<Bytes>,
     /// Overwritten, and that is durable: it will never be seen, but the images that differ in it still count.
     buried: bool,
 }
 
 impl Fates {
     /// What a crash leaves, and what it leaves open; `before` is what the last one left open and nobody has decided since.
-    pub(super) fn of_crash(media: &Media, before: Option<&Fates>, profile: Profile) -> (Media, Fates) {
+    ///
+    /// # Panics
+    /// On a disk that cannot be decided piece by piece.
+    pub(super) fn of_crash(media: &Media, before: Option<&Fates>, disk: Persistence) -> (Media, Fates) {
+        assert!(
+            disk.is_piecemeal(),
+            "{disk}: what becomes of a name or a length depends on other data there"
+        );
         let names = match before {
             // Nobody has changed a directory that nobody has looked at.
             Some(before) if before.names.len() > 1 => before.names.clone(),
-            _ => surviving_names(media),
+            _ => surviving_names(media, disk),
         };
         let mut open = BTreeMap::new();
         let mut files = media.files.clone();
@@ -67,12 +81,12 @@ impl Fates {
             if file.is_clean() && before.is_none_or(FileFates::is_decided) {
                 continue;
             }
-            let mut fates = FileFates::of_crash(file, before, profile);
+            let mut fates = FileFates::of_crash(file, before, disk);
             files[inode] = Arc::new(fates.hide(file));
             open.insert(inode, fates);
         }
         let media = Media::durable(files, Names::clone(&names[0]));
-        (media, Fates { names, files: open })
+        (media, Fates { disk, names, files: open })
     }
 
     /// In how many images the crash may have ended, as far as it is not decided: exactly, and each counted once.
@@ -99,27 +113,29 @@ impl Fates {
         let chosen = chooser.below(Concern::Survival, file.lens.len() as u32) as usize;
         let len = file.lens[chosen];
         file.lens = vec![len];
-        file.sectors = file.visible(len);
+        file.atoms = file.visible(len);
         media.file_mut(inode).settle_len(len);
     }
 
-    /// Somebody reads this part of a file whose length is decided.
+    /// Somebody reads these bytes of a file whose length is decided.
     pub(super) fn decide(
         &mut self,
         inode: usize,
-        sectors: std::ops::Range<u32>,
+        bytes: Range<u64>,
         media: &mut Media,
         chooser: &mut Chooser,
     ) {
+        let size = self.atom_bytes();
         let Some(file) = self.files.get_mut(&inode) else { return };
-        let seen = |(sector, fate): (&u32, &Fate)| {
-            (!fate.buried && !media.file(inode).is_dirty(*sector)).then_some(*sector)
+        let seen = |(offset, fate): (&usize, &Fate)| {
+            (!fate.buried && !media.file(inode).is_dirty(*offset, size)).then_some(*offset)
         };
-        let seen: Vec<u32> = file.sectors.range(sectors).filter_map(seen).collect();
-        for sector in seen {
-            let fate = file.sectors.remove(&sector).expect("just found");
+        let atoms = bytes.start as usize / size * size..bytes.end as usize;
+        let seen: Vec<usize> = file.atoms.range(atoms).filter_map(seen).collect();
+        for offset in seen {
+            let fate = file.atoms.remove(&offset).expect("just found");
             let chosen = chooser.below(Concern::Survival, fate.candidates.len() as u32) as usize;
-            media.file_mut(inode).settle(sector, &fate.candidates[chosen]);
+            media.file_mut(inode).settle(offset, &fate.candidates[chosen]);
         }
     }
 
@@ -129,32 +145,35 @@ impl Fates {
         let inodes: BTreeSet<usize> = media.names().values().copied().collect();
         for inode in inodes {
             self.decide_len(inode, media, chooser);
-            self.decide(inode, 0..u32::MAX, media, chooser);
+            self.decide(inode, 0..media.file(inode).len(), media, chooser);
         }
     }
 
-    /// Somebody overwrites this part of a file: what stays of a sector must be known.
+    /// Somebody overwrites these bytes of a file: what stays of an atom must be known.
     pub(super) fn decide_edges(
         &mut self,
         inode: usize,
-        bytes: std::ops::Range<u64>,
+        bytes: Range<u64>,
         media: &mut Media,
         chooser: &mut Chooser,
     ) {
-        let sector = SECTOR as u64;
         for edge in [bytes.start, bytes.end] {
-            if !edge.is_multiple_of(sector) {
-                let at = (edge / sector) as u32;
-                self.decide(inode, at..at + 1, media, chooser);
+            if !edge.is_multiple_of(self.atom_bytes() as u64) {
+                self.decide(inode, edge..edge + 1, media, chooser);
             }
         }
     }
 
+    fn atom_bytes(&self) -> usize {
+        self.disk.atom_sectors() * SECTOR
+    }
+
     /// A file is about to be synced: what was overwritten will never be seen.
     pub(super) fn bury(&mut self, inode: usize, media: &Media) {
+        let size = self.atom_bytes();
         if let Some(file) = self.files.get_mut(&inode) {
-            for (sector, fate) in &mut file.sectors {
-                fate.buried |= media.file(inode).is_dirty(*sector);
+            for (offset, fate) in &mut file.atoms {
+                fate.buried |= media.file(inode).is_dirty(*offset, size);
             }
         }
     }
@@ -183,8 +202,8 @@ fn file_digest(file: &File, fates: Option<&FileFates>) -> u128 {
     hash.update(file.bytes());
     if let Some(fates) = fates {
         fates.lens.iter().for_each(|len| hash.update(&len.to_le_bytes()));
-        for (sector, fate) in fates.sectors.iter().filter(|(_, fate)| !fate.buried) {
-            hash.update(&sector.to_le_bytes());
+        for (offset, fate) in fates.atoms.iter().filter(|(_, fate)| !fate.buried) {
+            hash.update(&offset.to_le_bytes());
             hash.update(&(fate.candidates.len() as u64).to_le_bytes());
             fate.candidates.iter().for_each(|content| hash.update(content));
         }
@@ -193,56 +212,57 @@ fn file_digest(file: &File, fates: Option<&FileFates>) -> u128 {
 }
 
 impl FileFates {
-    fn of_crash(file: &File, before: Option<&FileFates>, profile: Profile) -> FileFates {
+    fn of_crash(file: &File, before: Option<&FileFates>, disk: Persistence) -> FileFates {
         let lens = match before {
             Some(before) if before.lens.len() > 1 => before.lens.clone(),
-            _ => distinct([file.durable_len].into_iter().chain(file.lens.iter().copied())),
+            _ => distinct([file.durable_len].into_iter().chain(file.lens.iter().map(|length| length.bytes))),
         };
-        let mut sectors: BTreeMap<u32, Fate> = BTreeMap::new();
+        let mut atoms = BTreeMap::new();
         let open =
-            |sector: u32| before.and_then(|before| before.sectors.get(&sector)).filter(|fate| !fate.buried);
-        for versions in &file.dirty_sectors() {
-            let base = open(versions.sector as u32).map(|fate| &fate.candidates[..]);
-            let candidates = surviving_contents(base, versions, profile);
-            sectors.insert(versions.sector as u32, Fate { candidates, buried: false });
+            |offset: usize| before.and_then(|before| before.atoms.get(&offset)).filter(|fate| !fate.buried);
+        for atom in &dirty_atoms(file, disk.atom_sectors()) {
+            let base = open(atom.offset).map(|fate| &fate.candidates[..]);
+            let candidates = surviving_contents(base, atom, disk);
+            atoms.insert(atom.offset, Fate { candidates, buried: false });
         }
-        for (sector, fate) in before.iter().flat_map(|before| &before.sectors) {
-            if !fate.buried && !sectors.contains_key(sector) {
-                sectors.insert(*sector, fate.clone());
+        for (offset, fate) in before.iter().flat_map(|before| &before.atoms) {
+            if !fate.buried && !atoms.contains_key(offset) {
+                atoms.insert(*offset, fate.clone());
             }
         }
-        FileFates { lens, sectors }
+        FileFates { lens, atoms }
     }
 
     fn is_decided(&self) -> bool {
-        self.lens.len() <= 1 && self.sectors.values().all(|fate| fate.buried)
+        self.lens.len() <= 1 && self.atoms.values().all(|fate| fate.buried)
     }
 
-    /// What the media hold until something is decided. Sectors that can hold one thing only are not open.
+    /// What the media hold until something is decided. Atoms that can hold one thing only are not open.
     fn hide(&mut self, file: &File) -> File {
         let mut bytes = file.bytes().to_vec();
         bytes.resize(self.lens.iter().copied().max().unwrap_or(0) as usize, 0);
         let mut hidden = File::durable(bytes);
-        self.sectors.retain(|sector, fate| {
+        self.atoms.retain(|offset, fate| {
             let open = fate.candidates.len() > 1;
-            hidden.settle(*sector, if open { &[UNSEEN; SECTOR] } else { &fate.candidates[0] });
+            let hiding: Bytes = vec![UNSEEN; fate.candidates[0].len()].into();
+            hidden.settle(*offset, if open { &hiding } else { &fate.candidates[0] });
             open
         });
         hidden
     }
 
-    /// The sectors that a file of this length has, each with the contents that differ in it.
-    fn visible(&self, len: u64) -> BTreeMap<u32, Fate> {
-        let visible = self.sectors.range(..len.div_ceil(SECTOR as u64) as u32);
+    /// The atoms that a file of this length has, each with the contents that differ in it.
+    fn visible(&self, len: u64) -> BTreeMap<usize, Fate> {
+        let visible = self.atoms.range(..len as usize);
         visible
-            .map(|(sector, fate)| {
-                let shown = (len - u64::from(*sector) * SECTOR as u64).min(SECTOR as u64) as usize;
-                let candidates = if shown == SECTOR {
+            .map(|(offset, fate)| {
+                let shown = len as usize - *offset;
+                let candidates = if shown >= fate.candidates[0].len() {
                     fate.candidates.clone()
                 } else {
                     distinct(fate.candidates.iter().map(|content| zeroed_behind(content, shown)))
                 };
-                (*sector, Fate { candidates, buried: fate.buried })
+                (*offset, Fate { candidates, buried: fate.buried })
             })
             .collect()
     }
@@ -256,7 +276,7 @@ impl FileFates {
 }
 
 /// A cut file that grows again shows zeros there.
-fn zeroed_behind(content: &Content, shown: usize) -> Content {
+fn zeroed_behind(content: &Bytes, shown: usize) -> Bytes {
     let mut content = content.to_vec();
     content[shown..].fill(0);
     content.into()
@@ -273,25 +293,31 @@ fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
     distinct
 }
 
-/// What a sector may hold: what it held durably, or any version since.
-fn surviving_contents(
-    base: Option<&[Content]>,
-    versions: &DirtySector<'_>,
-    _profile: Profile,
-) -> Vec<Content> {
-    let base = base.map_or_else(|| vec![versions.get(0).into()], <[Content]>::to_vec);
-    distinct(base.into_iter().chain((1..=versions.last()).map(|version| versions.get(version).into())))
+/// What an atom may hold: what the disk makes of its versions, and of whatever it may have held before them.
+fn surviving_contents(base: Option<&[Bytes]>, atom: &Atom<'_>, disk: Persistence) -> Vec<Bytes> {
+    let durable = [atom.contents[0].as_ref().into()];
+    let base = base.unwrap_or(&durable);
+    let mut survivors = Vec::new();
+    for first in base {
+        let versions: Vec<&[u8]> =
+            std::iter::once(&first[..]).chain(atom.contents[1..].iter().map(AsRef::as_ref)).collect();
+        survivors.extend(disk.contents(&versions).into_iter().map(|content| {
+            let mut bytes = vec![0; first.len()];
+            content.fill(&versions, &mut bytes);
+            Bytes::from(bytes)
+        }));
+    }
+    distinct(survivors)
 }
 
-/// Every subset of the unsynced changes, in their order.
-fn surviving_names(media: &Media) -> Vec<Arc<Names>> {
+/// The directories that the unsynced changes may have led to.
+fn surviving_names(media: &Media, disk: Persistence) -> Vec<Arc<Names>> {
     let changes = &media.name_changes;
     assert!(changes.len() < 16, "{} unsynced names are too many to try all their subsets", changes.len());
-    let subset = |kept: u32| {
-        let kept = changes.iter().enumerate().filter(|(at, _)| kept >> at & 1 == 1).map(|(_, change)| change);
+    let happened = |kept: Vec<bool>| {
         let mut names = Names::clone(&media.durable_names);
-        kept.for_each(|change| NameChange::apply(change, &mut names));
+        changes.iter().zip(kept).filter(|(_, kept)| *kept).for_each(|(change, _)| change.apply(&mut names));
         Arc::new(names)
     };
-    distinct((0..1 << changes.len()).map(subset))
+    distinct(disk.name_sets(changes.len()).map(happened))
 }

@@ -34,26 +34,24 @@ pub struct File {
     abandoned: Vec<u32>,
     pub(super) durable_len: u64,
     /// Lengths that the file had since the last sync, the present one last; empty when it is the durable one.
-    pub(super) lens: Vec<u64>,
+    pub(super) lens: Vec<Length>,
+}
+
+/// A length that is not durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Length {
+    pub(super) bytes: u64,
+    /// The write that made it.
+    pub(super) write: u64,
 }
 
 /// The versions of one sector since it was last durable.
 pub(super) struct DirtySector<'a> {
     pub(super) sector: usize,
     /// The durable content, then the content after each write.
-    contents: Vec<&'a [u8]>,
+    pub(super) contents: Vec<&'a [u8]>,
     /// The writes, one for each version but the first.
     pub(super) writes: Vec<u64>,
-}
-
-impl DirtySector<'_> {
-    pub(super) fn get(&self, version: usize) -> &[u8] {
-        self.contents[version]
-    }
-
-    pub(super) fn last(&self) -> usize {
-        self.writes.len()
-    }
 }
 
 impl File {
@@ -71,10 +69,6 @@ impl File {
 
     pub(super) fn is_clean(&self) -> bool {
         self.dirty.is_empty() && self.lens.is_empty()
-    }
-
-    pub(super) fn dirty_count(&self) -> usize {
-        self.dirty.len()
     }
 
     /// Every write that is not durable, in no order.
@@ -127,7 +121,7 @@ impl File {
             return;
         }
         if end > self.bytes.len() {
-            self.lens.push(end as u64);
+            self.lens.push(Length { bytes: end as u64, write });
         }
         self.change(offset, end, write, |bytes| {
             bytes.resize(bytes.len().max(end), 0);
@@ -143,7 +137,7 @@ impl File {
         }
         if new != old {
             self.bytes.resize(new, 0);
-            self.lens.push(len);
+            self.lens.push(Length { bytes: len, write });
         }
     }
 
@@ -166,7 +160,7 @@ impl File {
         self.durable_len = self.len();
     }
 
-    /// Reads see the durable content again.
+    /// Reads see the durable content again; the length stays.
     pub(super) fn drop_dirty(&mut self) {
         for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
             if version.write == 0 {
@@ -181,18 +175,33 @@ impl File {
         self.abandoned.clear();
     }
 
+    /// Reads see the durable content again, in the durable length.
+    pub(super) fn roll_back(&mut self) {
+        let len = self.durable_len as usize;
+        // What was cut off comes back.
+        self.bytes.resize(len.max(self.bytes.len()), 0);
+        self.drop_dirty();
+        self.bytes.truncate(len);
+        self.lens.clear();
+    }
+
+    /// No sync will write what is dirty now; the length is durable all the same.
     pub(super) fn abandon_dirty(&mut self) {
         self.abandoned.clone_from(&self.dirty);
+        self.lens.clear();
+        self.durable_len = self.len();
     }
 
-    pub(super) fn is_dirty(&self, sector: u32) -> bool {
-        self.dirty.contains(&sector)
+    /// Whether a sector that begins here or within so many bytes behind is dirty.
+    pub(super) fn is_dirty(&self, offset: usize, len: usize) -> bool {
+        let sectors = (offset / SECTOR) as u32..(offset + len).div_ceil(SECTOR) as u32;
+        self.dirty.iter().any(|sector| sectors.contains(sector))
     }
 
-    /// A sector held this all the time, as it turns out.
-    pub(super) fn settle(&mut self, sector: u32, content: &[u8]) {
-        let start = (sector as usize * SECTOR).min(self.bytes.len());
-        let end = (start + SECTOR).min(self.bytes.len());
+    /// This was there all the time, as it turns out.
+    pub(super) fn settle(&mut self, offset: usize, content: &[u8]) {
+        let start = offset.min(self.bytes.len());
+        let end = (offset + content.len()).min(self.bytes.len());
         self.bytes[start..end].copy_from_slice(&content[..end - start]);
     }
 
@@ -219,19 +228,38 @@ impl File {
 /// A change of the directory that is not durable.
 #[derive(Clone, Debug)]
 pub(super) enum NameChange {
-    Create { name: Arc<str>, inode: usize },
-    Rename { from: Arc<str>, to: Arc<str>, inode: usize },
-    Remove { name: Arc<str> },
+    Create {
+        name: Arc<str>,
+        inode: usize,
+    },
+    /// `after` is the last write before it, to any file.
+    Rename {
+        from: Arc<str>,
+        to: Arc<str>,
+        inode: usize,
+        after: u64,
+    },
+    Remove {
+        name: Arc<str>,
+    },
 }
 
 impl NameChange {
-    /// What the directory is after it.
+    /// The write up to which this file's data was there when the change gave it a name.
+    pub(super) fn data_before(&self, file: usize) -> Option<u64> {
+        match self {
+            NameChange::Rename { inode, after, .. } if *inode == file => Some(*after),
+            _ => None,
+        }
+    }
+
+    /// It has happened.
     pub(super) fn apply(&self, names: &mut Names) {
         match self {
             NameChange::Create { name, inode } => {
                 names.insert(name.clone(), *inode);
             }
-            NameChange::Rename { from, to, inode } => {
+            NameChange::Rename { from, to, inode, .. } => {
                 // The old name may lead to another file by now, or to none because its creation was lost.
                 if names.get(from) == Some(inode) {
                     names.remove(from);
@@ -255,6 +283,8 @@ pub(super) struct Media {
     names: Arc<Names>,
     pub(super) durable_names: Arc<Names>,
     pub(super) name_changes: Vec<NameChange>,
+    /// A failed sync marked the directory clean: no sync will write it, unless it is changed again.
+    names_abandoned: bool,
     writes: u64,
 }
 
@@ -262,7 +292,7 @@ impl Media {
     /// A disk on which everything is durable.
     pub(super) fn durable(files: Vec<Arc<File>>, names: Names) -> Media {
         let names = Arc::new(names);
-        Media { files, durable_names: names.clone(), names, name_changes: Vec::new(), writes: 0 }
+        Media { files, durable_names: names.clone(), names, ..Media::default() }
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -294,7 +324,7 @@ impl Media {
         let (name, inode): (Arc<str>, _) = (name.into(), self.files.len());
         self.files.push(Arc::default());
         Arc::make_mut(&mut self.names).insert(name.clone(), inode);
-        self.name_changes.push(NameChange::Create { name, inode });
+        self.change_names(NameChange::Create { name, inode });
         inode
     }
 
@@ -302,13 +332,13 @@ impl Media {
         let names = Arc::make_mut(&mut self.names);
         let inode = names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         names.insert(to.into(), inode);
-        self.name_changes.push(NameChange::Rename { from: from.into(), to: to.into(), inode });
+        self.change_names(NameChange::Rename { from: from.into(), to: to.into(), inode, after: self.writes });
         Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &str) -> io::Result<()> {
         Arc::make_mut(&mut self.names).remove(name).ok_or(io::ErrorKind::NotFound)?;
-        self.name_changes.push(NameChange::Remove { name: name.into() });
+        self.change_names(NameChange::Remove { name: name.into() });
         Ok(())
     }
 
@@ -324,7 +354,26 @@ impl Media {
         Arc::make_mut(&mut self.durable_names).remove(name);
     }
 
+    fn change_names(&mut self, change: NameChange) {
+        self.name_changes.push(change);
+        self.names_abandoned = false;
+    }
+
+    /// The directory is as it was when it was last synced.
+    pub(super) fn roll_back_names(&mut self) {
+        self.name_changes.clear();
+        self.names = self.durable_names.clone();
+    }
+
+    /// No sync will write the directory as it is now.
+    pub(super) fn abandon_names(&mut self) {
+        self.names_abandoned = true;
+    }
+
     pub(super) fn sync_names(&mut self) {
+        if self.names_abandoned {
+            return;
+        }
         self.name_changes.clear();
         self.durable_names = self.names.clone();
     }

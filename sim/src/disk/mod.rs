@@ -3,7 +3,9 @@
 //! | file | subject |
 //! |---|---|
 //! | `media` | what is on it: per sector the durable version and every unsynced one since; unsynced names |
-//! | `survival` | a crash: from media to the media that survives it |
+//! | [`persistence`] | which disk it is: what may be there after a crash, as pure functions |
+//! | `atom` | what shares one fate at a crash, in all its versions |
+//! | `survival` | a crash: from media to the media that survives it, drawn |
 //! | `fates` | a crash that is decided when somebody looks: all that may survive, at once |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
@@ -11,12 +13,14 @@
 //! answers every later call with an error and changes nothing any more, whoever still holds it. A *snapshot* is the
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
+mod atom;
 mod fates;
 mod media;
+pub mod persistence;
 mod survival;
 
 pub use media::SECTOR;
-pub use survival::Profile;
+pub use persistence::{Persistence, Profile};
 
 use crate::choice::{Chooser, Concern, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
@@ -86,17 +90,23 @@ impl IoKind {
     }
 }
 
-/// What a failing operation does to the disk all the same.
+/// What a failing operation does to the disk all the same. What file systems do about a failed sync differs (Rebello et
+/// al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020); the three kinds here are named after whom they
+/// resemble most, and after each the next sync says `Ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing. A failed sync leaves its pages dirty.
     None,
     /// A failed write has written this many 1/256 of its bytes; a failed rename or removal has happened.
     Part(u8),
-    /// A failed sync has dropped the dirty pages: reads see the old content again (xfs, btrfs).
+    /// xfs: a failed sync has dropped the dirty pages, and reads see the old content again, in the new length. Of a
+    /// directory: its changes are gone.
     PagesDropped,
-    /// A failed sync has marked the pages clean: reads see the new content, and no sync will write it (ext4).
+    /// ext4 with `data=ordered`: a failed sync has marked the pages clean; reads see the new content, and no sync will
+    /// write it, unless the page is written to again. The length is durable. Of a directory: its changes stay visible.
     PagesClean,
+    /// btrfs: a failed sync has rolled the file back to what is durable, its length too.
+    RolledBack,
 }
 
 /// An error that is set up for an operation to come.
@@ -119,6 +129,10 @@ impl Effect {
     pub fn draw(chooser: &mut Chooser, kind: IoKind) -> Effect {
         match kind {
             IoKind::Sync => {
+                let effects = [Effect::None, Effect::PagesDropped, Effect::PagesClean, Effect::RolledBack];
+                chooser.pick(Concern::Faults, &effects)
+            }
+            IoKind::SyncDir => {
                 chooser.pick(Concern::Faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
             }
             _ => Effect::Part(chooser.below(Concern::Faults, 256) as u8),
@@ -172,8 +186,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Everything that may survive if the power fails here.
-    pub fn crash(&self, profile: Profile) -> Crashed {
-        let (media, fates) = Fates::of_crash(&self.media, self.fates.as_ref(), profile);
+    ///
+    /// # Panics
+    /// On a disk that cannot be decided piece by piece ([`Persistence::is_piecemeal`]).
+    pub fn crash(&self, disk: Persistence) -> Crashed {
+        let (media, fates) = Fates::of_crash(&self.media, self.fates.as_ref(), disk);
         Crashed { media, fates }
     }
 }
@@ -217,6 +234,20 @@ struct Open {
     chooser: SharedChooser,
 }
 
+/// How long there is space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    Enough,
+    /// For so many calls that need some.
+    For(u32),
+}
+
+impl Space {
+    fn runs_out(self) -> bool {
+        self != Space::Enough
+    }
+}
+
 /// Far more than any run needs; an engine that goes round in circles runs into it.
 const IO_LIMIT: u64 = 1_000_000;
 
@@ -236,7 +267,11 @@ struct State {
     armed: Option<Armed>,
     /// The armed error is sticky and has begun.
     stuck: bool,
-    no_space: bool,
+    space: Space,
+    /// After so many I/Os, one that takes so many steps of other threads.
+    stall: Option<(u32, u32)>,
+    /// The I/O that is late.
+    stalled: bool,
     lie: Option<Lie>,
     /// Faults that fired since [`SimDisk::take_fired`].
     fired: Vec<Fault>,
@@ -280,7 +315,9 @@ impl SimDisk {
             open: None,
             armed: None,
             stuck: false,
-            no_space: false,
+            space: Space::Enough,
+            stall: None,
+            stalled: false,
             lie: None,
             fired: Vec::new(),
             counts: FaultCounts::default(),
@@ -343,13 +380,56 @@ impl SimDisk {
         state.stuck = false;
     }
 
-    /// From now on, or no longer, whatever needs space fails.
-    pub fn set_no_space(&self, no_space: bool) {
+    /// After so many calls that need space and find it, all that do fail.
+    pub fn arm_no_space(&self, after: u32) {
         let mut state = self.0.lock();
-        if no_space && !state.no_space {
-            state.counts.arm(Fault::NoSpace);
+        if !state.space.runs_out() {
+            NEEDS_SPACE.into_iter().for_each(|fault| state.counts.arm(fault));
         }
-        state.no_space = no_space;
+        state.space = Space::For(after);
+    }
+
+    /// There is space again.
+    pub fn make_space(&self) {
+        self.0.lock().space = Space::Enough;
+    }
+
+    /// After `after` I/Os, one takes so long that other threads can take `steps` steps before it begins. Only a driver with
+    /// threads can keep an I/O waiting: it asks [`stalls_for`](SimDisk::stalls_for). For one thread late is on time.
+    pub fn arm_stall(&self, after: u32, steps: u32) {
+        let mut state = self.0.lock();
+        state.counts.arm(Fault::Stall);
+        state.stall = Some((after, steps));
+    }
+
+    /// How many steps the I/O that is about to begin has to wait.
+    pub fn stalls_for(&self) -> u32 {
+        let mut state = self.0.lock();
+        match state.stall {
+            Some((0, steps)) if !state.dead => {
+                state.counts.fire(Fault::Stall);
+                state.stall = None;
+                state.stalled = true;
+                steps
+            }
+            Some((after, steps)) => {
+                state.stall = Some((after.saturating_sub(1), steps));
+                0
+            }
+            None => 0,
+        }
+    }
+
+    /// Whether an I/O that is late goes on being late.
+    pub fn is_stalled(&self) -> bool {
+        self.0.lock().stalled
+    }
+
+    /// No I/O is late from now on.
+    pub fn end_stalls(&self) {
+        let mut state = self.0.lock();
+        state.stall = None;
+        state.stalled = false;
     }
 
     /// Makes it a liar.
@@ -357,9 +437,9 @@ impl SimDisk {
         self.0.lock().lie = lie;
     }
 
-    /// Whether whatever needs space fails now.
+    /// Whether space has run out, or will.
     pub fn has_no_space(&self) -> bool {
-        self.0.lock().no_space
+        self.0.lock().space.runs_out()
     }
 
     /// Lifts every error and cancels a crash that is set up.
@@ -367,7 +447,9 @@ impl SimDisk {
         let mut state = self.0.lock();
         state.armed = None;
         state.stuck = false;
-        state.no_space = false;
+        state.space = Space::Enough;
+        state.stall = None;
+        state.stalled = false;
         state.crash_at = None;
         state.fired.clear();
     }
@@ -505,12 +587,19 @@ pub enum Damage {
 }
 
 fn fault_of(armed: &Armed) -> Fault {
-    match armed.effect {
-        Effect::PagesDropped => Fault::SyncDropped,
-        Effect::PagesClean => Fault::SyncClean,
-        Effect::None | Effect::Part(_) => armed.kind.fault(),
+    match (armed.kind, armed.effect) {
+        (IoKind::Sync, Effect::PagesDropped) => Fault::SyncXfs,
+        (IoKind::Sync, Effect::PagesClean) => Fault::SyncExt4,
+        (IoKind::Sync, Effect::RolledBack) => Fault::SyncBtrfs,
+        (IoKind::SyncDir, Effect::PagesDropped | Effect::RolledBack) => Fault::SyncDirDropped,
+        (IoKind::SyncDir, Effect::PagesClean) => Fault::SyncDirClean,
+        (kind, _) => kind.fault(),
     }
 }
+
+/// What fails when there is no space.
+const NEEDS_SPACE: [Fault; 4] =
+    [Fault::NoSpaceWrite, Fault::NoSpaceGrow, Fault::NoSpaceCreate, Fault::NoSpaceRename];
 
 impl State {
     /// One I/O begins. `Err` when the power is off.
@@ -561,12 +650,17 @@ impl State {
     }
 
     /// Fails for want of space, if that is so.
-    fn need_space(&mut self) -> io::Result<()> {
-        if !self.no_space {
-            return Ok(());
+    fn need_space(&mut self, fault: Fault) -> io::Result<()> {
+        match &mut self.space {
+            Space::Enough => return Ok(()),
+            Space::For(0) => {}
+            Space::For(calls) => {
+                *calls -= 1;
+                return Ok(());
+            }
         }
-        self.counts.fire(Fault::NoSpace);
-        self.fired.push(Fault::NoSpace);
+        self.counts.fire(fault);
+        self.fired.push(fault);
         Err(enospc())
     }
 
@@ -662,7 +756,7 @@ impl Disk for SimDisk {
                     Ok(inode)
                 }
                 (OpenMode::Create | OpenMode::Lock, None) => {
-                    state.need_space()?;
+                    state.need_space(Fault::NoSpaceCreate)?;
                     Ok(state.media.create(name))
                 }
                 (_, Some(inode)) => Ok(inode),
@@ -697,7 +791,7 @@ impl Disk for SimDisk {
         let mut state = self.0.lock();
         state.decide(Fates::decide_names);
         let result = state.change(|state| {
-            state.need_space()?;
+            state.need_space(Fault::NoSpaceRename)?;
             let struck = state.strike(IoKind::Rename);
             if matches!(struck, None | Some(Effect::Part(128..))) {
                 state.media.rename(from, to)?;
@@ -726,7 +820,12 @@ impl Disk for SimDisk {
         let mut state = self.0.lock();
         state.at_sync();
         let result = state.change(|state| {
-            if state.strike(IoKind::SyncDir).is_some() {
+            if let Some(effect) = state.strike(IoKind::SyncDir) {
+                match effect {
+                    Effect::PagesDropped | Effect::RolledBack => state.media.roll_back_names(),
+                    Effect::PagesClean => state.media.abandon_names(),
+                    Effect::None | Effect::Part(_) => {}
+                }
                 return Err(eio());
             }
             if state.lie != Some(Lie::ForgetsNames) {
@@ -762,9 +861,8 @@ impl DiskFile for SimFile {
         let result = if state.strike_file(IoKind::Read, Some(self.inode)).is_some() {
             Err(eio())
         } else {
-            let sectors =
-                (offset / SECTOR as u64) as u32..(offset + buf.len() as u64).div_ceil(SECTOR as u64) as u32;
-            state.decide(|fates, media, chooser| fates.decide(self.inode, sectors, media, chooser));
+            let bytes = offset..offset + buf.len() as u64;
+            state.decide(|fates, media, chooser| fates.decide(self.inode, bytes, media, chooser));
             let bytes = state.media.file(self.inode).bytes();
             let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= bytes.len() as u64);
             match end {
@@ -795,7 +893,7 @@ impl DiskFile for SimFile {
         let result = state.change(|state| {
             let grows = offset + buf.len() as u64 > state.media.file(inode).len();
             if grows {
-                state.need_space()?;
+                state.need_space(Fault::NoSpaceWrite)?;
             }
             match state.strike_file(IoKind::Write, Some(inode)) {
                 None => state.media.write(inode, offset, buf),
@@ -829,6 +927,7 @@ impl DiskFile for SimFile {
                 }
                 Some(Effect::PagesDropped) => state.media.file_mut(inode).drop_dirty(),
                 Some(Effect::PagesClean) => state.media.file_mut(inode).abandon_dirty(),
+                Some(Effect::RolledBack) => state.media.file_mut(inode).roll_back(),
                 Some(Effect::None | Effect::Part(_)) => {}
             }
             Err(eio())
@@ -855,7 +954,7 @@ impl DiskFile for SimFile {
         state.decide_edges(inode, cut..cut);
         let result = state.change(|state| {
             if len > state.media.file(inode).len() {
-                state.need_space()?;
+                state.need_space(Fault::NoSpaceGrow)?;
             }
             if state.strike_file(IoKind::SetLen, Some(inode)).is_some() {
                 return Err(eio());

@@ -1,38 +1,18 @@
 //! A crash: what of the unsynced survives.
 //!
 //! Every unsynced sector survives in any of its versions, independently of the others, and every unsynced change of a
-//! name has happened or not. Drawing each of them alone would hardly ever give the images that hurt - all but one, only
-//! the last, everything up to some moment - so each crash first draws a [`Pattern`].
+//! name has happened or not, as far as the disk's [`Persistence`] allows. Drawing each of them alone would hardly ever
+//! give the images that hurt - all but one, only the last, everything up to some moment - so each crash first draws a
+//! [`Pattern`].
 
-use super::media::{DirtySector, File, Media, NameChange, Names, SECTOR};
+use super::atom::{Atom, dirty_atoms};
+use super::media::{File, Media, NameChange, Names, SECTOR};
+use super::persistence::{self, Content, NameOrder, Persistence, Profile, Rest, Torn};
 use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-
-/// What an interrupted write can do inside a sector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// Any of the others, drawn for each crash.
-    #[default]
-    Any,
-    /// A sector holds one version or another.
-    Sector,
-    /// A sector may be new up to a byte and old behind it.
-    Byte,
-    /// A sector whose write was interrupted may hold zeros or noise.
-    Garbage,
-}
-
-impl Profile {
-    /// All profiles, with the names that the command line takes.
-    pub const ALL: [(&str, Profile); 4] = [
-        ("any", Profile::Any),
-        ("sector", Profile::Sector),
-        ("byte", Profile::Byte),
-        ("garbage", Profile::Garbage),
-    ];
-}
 
 /// How the unsynced versions of a crash are chosen.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +54,8 @@ impl Pattern {
         }
     }
 
-    fn version(self, chooser: &mut Chooser, index: u32, versions: &DirtySector, whole: bool) -> usize {
-        let last = versions.last();
+    fn version(self, chooser: &mut Chooser, index: u32, atom: &Atom<'_>, whole: bool) -> usize {
+        let last = atom.last();
         match self {
             Pattern::Nothing => 0,
             Pattern::Everything => last,
@@ -85,8 +65,8 @@ impl Pattern {
             }
             Pattern::AllButOne { .. } => last,
             Pattern::OnlyOne { sector } => usize::from(sector == index) * last,
-            Pattern::Until { write } => versions.writes.partition_point(|at| *at <= write),
-            Pattern::After { write } => usize::from(versions.writes[last - 1] > write) * last,
+            Pattern::Until { write } => atom.version_at(write),
+            Pattern::After { write } => usize::from(atom.writes[last - 1] > write) * last,
             Pattern::WholeFiles => usize::from(whole) * last,
         }
     }
@@ -100,42 +80,60 @@ pub(super) fn crash(
     counts: &mut FaultCounts,
     timeline: &Timeline,
 ) -> Media {
-    let profile = match profile {
-        Profile::Any => chooser.pick(Concern::Survival, &[Profile::Sector, Profile::Byte, Profile::Garbage]),
-        given => given,
+    let disk = match &profile.points()[..] {
+        [one] => *one,
+        several => chooser.pick(Concern::Survival, several),
     };
     let mut writes: Vec<u64> = media.files.iter().flat_map(|file| file.unsynced_writes()).collect();
     writes.sort_unstable();
     writes.dedup();
-    let dirty = media.files.iter().map(|file| file.dirty_count() as u32).sum();
+    let atoms: Vec<_> = media
+        .files
+        .iter()
+        .map(|file| if file.is_clean() { Vec::new() } else { dirty_atoms(file, disk.atom_sectors()) })
+        .collect();
+    let dirty = atoms.iter().map(|atoms| atoms.len() as u32).sum();
     let pattern = Pattern::draw(chooser, dirty, &writes);
     let mut fates = Fates::default();
     let mut index = 0;
+    // What survives whole of each file: whether names and lengths that wait for data may survive depends on it.
+    let mut whole_until = vec![u64::MAX; media.files.len()];
     let files = media
         .files
         .iter()
-        .map(|file| {
+        .zip(&atoms)
+        .enumerate()
+        .map(|(inode, (file, atoms))| {
             if file.is_clean() {
                 return file.clone();
             }
+            let owed = data_owed(media, inode, disk);
             let whole = matches!(pattern, Pattern::WholeFiles) && chooser.below(Concern::Survival, 2) == 1;
+            let drawn_len = draw_length(chooser, file, &pattern);
+            let mut contents = Vec::with_capacity(atoms.len());
+            for atom in atoms {
+                let chosen = pattern.version(chooser, index, atom, whole).max(atom.version_at(owed));
+                index += 1;
+                fates.note(atom, chosen);
+                contents.push(tear(chooser, disk, chosen, atom.version_at(owed), counts));
+            }
+            let covered = covered_until(atoms, &contents);
+            let length = surviving_length(file, drawn_len, disk, owed..=covered);
+            let later_length = file.lens.get(length).map_or(u64::MAX, |later| later.write - 1);
+            whole_until[inode] = covered.min(later_length);
+            let len = if length == 0 { file.durable_len } else { file.lens[length - 1].bytes };
+            if let Some(last) = file.lens.last() {
+                counts.count(Fault::SizeLost, len < last.bytes);
+            }
             let mut bytes = file.bytes().to_vec();
-            let len = surviving_len(chooser, file, &pattern, counts);
             bytes.resize(bytes.len().max(len as usize), 0);
             let mut hollow = false;
-            for versions in &file.dirty_sectors() {
-                let chosen = pattern.version(chooser, index, versions, whole);
-                index += 1;
-                fates.note(versions, chosen);
-                let start = versions.sector * SECTOR;
-                hollow |= chosen == 0 && start as u64 >= file.durable_len && (start as u64) < len;
-                let mut content = versions.get(chosen).to_vec();
-                if chosen > 0 {
-                    tear(chooser, profile, &mut content, versions.get(chosen - 1), counts);
-                }
-                let start = start.min(bytes.len());
-                let end = (start + SECTOR).min(bytes.len());
-                bytes[start..end].copy_from_slice(&content[..end - start]);
+            for (atom, content) in atoms.iter().zip(contents) {
+                let at = atom.offset as u64;
+                hollow |= content == Content::Version(0) && at >= file.durable_len && at < len;
+                let start = atom.offset.min(bytes.len());
+                let end = (atom.offset + atom.contents[0].len()).min(bytes.len());
+                content.fill(&atom.contents, &mut bytes[start..end]);
             }
             bytes.truncate(len as usize);
             if len > file.durable_len {
@@ -145,10 +143,10 @@ pub(super) fn crash(
         })
         .collect();
     fates.count(counts);
-    let names = surviving_names(media, chooser, counts);
+    let names = surviving_names(media, chooser, disk, &whole_until, counts);
     timeline.note(&[fates.lost, fates.kept, names.len() as u64], || {
         format!(
-            "POWER CUT  {pattern:?}, {profile:?}: of {dirty} unsynced sectors {} lost, {} kept; {} files",
+            "POWER CUT  {pattern:?}, {disk}: of {dirty} unsynced sectors {} lost, {} kept; {} files",
             fates.lost,
             fates.kept,
             names.len()
@@ -157,61 +155,104 @@ pub(super) fn crash(
     Media::durable(files, names)
 }
 
-/// A file's size is metadata of its own: it may be any that the file had, whatever became of the data.
-fn surviving_len(chooser: &mut Chooser, file: &File, pattern: &Pattern, counts: &mut FaultCounts) -> u64 {
-    let Some(last) = file.lens.last() else { return file.durable_len };
-    let len = match pattern {
-        Pattern::Nothing => file.durable_len,
-        Pattern::Everything => *last,
-        _ => match chooser.below(Concern::Survival, 4) {
-            0 => file.durable_len,
-            1 => file.lens[chooser.below(Concern::Survival, file.lens.len() as u32) as usize],
-            _ => *last,
-        },
-    };
-    counts.count(Fault::SizeLost, len < *last);
-    len
+/// The write up to which a file's data and length survive in any case: names are durable at once, and no name before that.
+fn data_owed(media: &Media, inode: usize, disk: Persistence) -> u64 {
+    if !disk.names_wait() || disk.names != NameOrder::AtOnce {
+        return 0;
+    }
+    media.name_changes.iter().filter_map(|change| change.data_before(inode)).max().unwrap_or(0)
 }
 
-/// What an interrupted write leaves inside a sector that was being replaced.
-fn tear(chooser: &mut Chooser, profile: Profile, content: &mut [u8], old: &[u8], counts: &mut FaultCounts) {
-    // Rarely: more than one torn sector in a crash hides what the first one shows.
-    match profile {
-        Profile::Any | Profile::Sector => {}
-        Profile::Byte => {
-            let torn = chooser.chance(Concern::Survival, 24);
-            counts.count(Fault::TornByte, torn);
-            if torn {
-                let at = chooser.below(Concern::Survival, SECTOR as u32) as usize;
-                content[at..].copy_from_slice(&old[at..]);
-            }
-        }
-        Profile::Garbage => {
-            let garbage = chooser.chance(Concern::Survival, 24);
-            counts.count(Fault::Garbage, garbage);
-            if garbage {
-                let noise = chooser.below(Concern::Survival, 256);
-                for (at, byte) in content.iter_mut().enumerate() {
-                    // 0 is a sector of zeros.
-                    *byte = (noise.wrapping_mul(at as u32 * 2 + 1) >> 3) as u8;
-                }
-            }
-        }
+/// The write up to which everything that was written to a file survives.
+fn covered_until(atoms: &[Atom<'_>], contents: &[Content]) -> u64 {
+    let first_lost = |(atom, content): (&Atom<'_>, &Content)| atom.writes.get(content.whole()).copied();
+    let lost = atoms.iter().zip(contents).filter_map(first_lost).min();
+    lost.map_or(u64::MAX, |first| first - 1)
+}
+
+/// A file's size is metadata of its own. Counted from the durable length, which is 0.
+fn draw_length(chooser: &mut Chooser, file: &File, pattern: &Pattern) -> usize {
+    let count = file.lens.len();
+    if count == 0 {
+        return 0;
+    }
+    match pattern {
+        Pattern::Nothing => 0,
+        Pattern::Everything => count,
+        _ => match chooser.below(Concern::Survival, 4) {
+            0 => 0,
+            1 => chooser.below(Concern::Survival, count as u32) as usize + 1,
+            _ => count,
+        },
     }
 }
 
-fn surviving_names(media: &Media, chooser: &mut Chooser, counts: &mut FaultCounts) -> Names {
+/// The drawn length, or the next one that the disk allows, where what was written up to the end of `data` survives, and
+/// up to its start had to.
+fn surviving_length(file: &File, drawn: usize, disk: Persistence, data: RangeInclusive<u64>) -> usize {
+    let up_to = |write: u64| file.lens.partition_point(|length| length.write <= write);
+    let possible = disk.lengths(file.lens.len(), up_to(*data.end()));
+    drawn.clamp(*possible.start(), *possible.end()).max(up_to(*data.start()))
+}
+
+/// What becomes of an atom whose version `chosen` was the last to be written; the first `owed` are there for sure.
+fn tear(
+    chooser: &mut Chooser,
+    disk: Persistence,
+    chosen: usize,
+    owed: usize,
+    counts: &mut FaultCounts,
+) -> Content {
+    let bytes = disk.atom == persistence::Atom::Byte;
+    let fault = match disk.torn {
+        Torn::Old if bytes => Fault::TornByte,
+        Torn::Old => return Content::Version(chosen),
+        Torn::Zero | Torn::Garbage => Fault::Garbage,
+    };
+    if chosen == 0 || chosen == owed {
+        return Content::Version(chosen);
+    }
+    // Rarely: more than one torn sector in a crash hides what the first one shows.
+    let torn = chooser.chance(Concern::Survival, 24);
+    counts.count(fault, torn);
+    if !torn {
+        return Content::Version(chosen);
+    }
+    let at = if bytes { chooser.below(Concern::Survival, SECTOR as u32) as usize } else { 0 };
+    let rest = match disk.torn {
+        Torn::Old => Rest::Old,
+        Torn::Zero => Rest::Zero,
+        Torn::Garbage => Rest::Noise(chooser.below(Concern::Survival, 256) as u8),
+    };
+    Content::Interrupted { version: chosen, at, rest }
+}
+
+fn surviving_names(
+    media: &Media,
+    chooser: &mut Chooser,
+    disk: Persistence,
+    whole_until: &[u64],
+    counts: &mut FaultCounts,
+) -> Names {
     let mut names = Names::clone(&media.durable_names);
-    if media.name_changes.is_empty() {
+    let changes = &media.name_changes;
+    if changes.is_empty() {
         return names;
     }
-    let all = chooser.below(Concern::Survival, 4);
-    for change in &media.name_changes {
-        let kept = match all {
-            0 => false,
-            1 => true,
-            _ => chooser.below(Concern::Survival, 2) == 1,
+    let mut kept = draw_names(chooser, disk, changes.len());
+    if disk.names_wait() {
+        let data_is_there = |change: &NameChange| {
+            (0..media.files.len())
+                .filter_map(|inode| Some((inode, change.data_before(inode)?)))
+                .all(|(inode, before)| before <= whole_until[inode])
         };
+        kept.iter_mut().zip(changes).for_each(|(kept, change)| *kept &= data_is_there(change));
+        if disk.names == NameOrder::InOrder {
+            let first_lost = kept.iter().position(|kept| !kept).unwrap_or(kept.len());
+            kept[first_lost..].fill(false);
+        }
+    }
+    for (change, kept) in changes.iter().zip(kept) {
         let (lost_fault, kept_fault) = match change {
             NameChange::Create { .. } => (Fault::CreateLost, Fault::CreateKept),
             NameChange::Rename { .. } => (Fault::RenameLost, Fault::RenameKept),
@@ -219,12 +260,27 @@ fn surviving_names(media: &Media, chooser: &mut Chooser, counts: &mut FaultCount
         };
         counts.count(lost_fault, !kept);
         counts.count(kept_fault, kept);
-        if !kept {
-            continue;
+        if kept {
+            change.apply(&mut names);
         }
-        change.apply(&mut names);
     }
     names
+}
+
+/// One of the sets that [`Persistence::name_sets`] lists.
+fn draw_names(chooser: &mut Chooser, disk: Persistence, changes: usize) -> Vec<bool> {
+    if disk.names == NameOrder::AtOnce {
+        return vec![true; changes];
+    }
+    match (chooser.below(Concern::Survival, 4), disk.names) {
+        (0, _) => vec![false; changes],
+        (1, _) => vec![true; changes],
+        (_, NameOrder::InOrder) => {
+            let happened = chooser.below(Concern::Survival, changes as u32 + 1) as usize;
+            (0..changes).map(|change| change < happened).collect()
+        }
+        _ => (0..changes).map(|_| chooser.below(Concern::Survival, 2) == 1).collect(),
+    }
 }
 
 /// What became of the writes of a crash.
@@ -241,8 +297,8 @@ struct Fates {
 }
 
 impl Fates {
-    fn note(&mut self, versions: &DirtySector, chosen: usize) {
-        let (kept, lost) = versions.writes.split_at(chosen);
+    fn note(&mut self, atom: &Atom<'_>, chosen: usize) {
+        let (kept, lost) = atom.writes.split_at(chosen);
         if lost.is_empty() {
             self.kept += 1;
         } else {

@@ -59,43 +59,41 @@ impl Driver {
     /// Whether it lets this fault happen often enough that a campaign without it has not measured it.
     pub fn strikes_with(self, fault: Fault) -> bool {
         use Fault::{
-            BitRot, CrashNested, CrashRecovery, FileCut, FileGone, LenError, ListError, Misdirected,
-            ReadError, RemoveError, RemoveKept, RemoveLost, RenameError, SetLenError,
+            BitRot, CrashNested, CrashRecovery, FileCut, FileGone, LatentSector, LenError, ListError,
+            LostWrite, Misdirected, NoSpaceGrow, NoSpaceRename, ReadError, RemoveError, RemoveKept,
+            RemoveLost, RenameError, SetLenError, StaleRead, Stall,
         };
+        let at_rest =
+            matches!(fault, BitRot | FileCut | FileGone | LatentSector | LostWrite | Misdirected | StaleRead);
         match self {
-            Driver::Sequential => true,
+            // Where one thread does everything, late is on time.
+            Driver::Sequential => fault != Stall,
             // Its faults are all in what survives, and it tries all of them.
             Driver::Exhaustive => false,
             // Threads meet the errors of a running engine. A crash in an opening is one among the others.
-            Driver::Threads => !matches!(
-                fault,
-                BitRot
-                    | CrashNested
-                    | CrashRecovery
-                    | FileCut
-                    | FileGone
-                    | LenError
-                    | ListError
-                    | Misdirected
-                    | ReadError
-                    | RemoveError
-                    | RemoveKept
-                    | RemoveLost
-                    | RenameError
-                    | SetLenError
-            ),
-            // Damage at rest is not the collector's business, and its store hardly ever removes or resizes a file.
-            Driver::Service => !matches!(
-                fault,
-                BitRot
-                    | FileCut
-                    | FileGone
-                    | Misdirected
-                    | RemoveError
-                    | RemoveKept
-                    | RemoveLost
-                    | SetLenError
-            ),
+            Driver::Threads => {
+                !at_rest
+                    && !matches!(
+                        fault,
+                        CrashNested
+                            | CrashRecovery
+                            | LenError
+                            | ListError
+                            | NoSpaceGrow
+                            | NoSpaceRename
+                            | ReadError
+                            | RemoveError
+                            | RemoveKept
+                            | RemoveLost
+                            | RenameError
+                            | SetLenError
+                    )
+            }
+            // Damage at rest is not the collector's business, and its store hardly ever removes or resizes a file. For
+            // madsim a synchronous call is one event: it cannot be late.
+            Driver::Service => {
+                !at_rest && !matches!(fault, RemoveError | RemoveKept | RemoveLost | SetLenError | Stall)
+            }
         }
     }
 
@@ -147,13 +145,13 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
 /// are the place to look.
 pub fn of(bug: Bug) -> Option<Driver> {
     use Bug::{
-        C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, R1, R2, R3, R4, R5, R6, R7, R8, R9, SV1, SV2, W16, W17,
-        W20,
+        C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, L1, R1, R2, R3, R4, R5, R6, R7, R8, R9, SV1, SV2, W16,
+        W17, W20,
     };
     match bug {
         SV1 | SV2 => Some(Driver::Service),
-        C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | R2 | R3 | R4 | R5 | R7 | R8 | R9 | W16
-        | W17 | W20 => Some(Driver::Threads),
+        C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | L1 | R2 | R3 | R4 | R5 | R7 | R8 | R9
+        | W16 | W17 | W20 => Some(Driver::Threads),
         R1 | R6 => None,
         _ => Some(Driver::Sequential),
     }

@@ -4,7 +4,7 @@
 use super::explore::{Explorer, Tally};
 use super::story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Story};
 use crate::choice::{Chooser, Concern, Tape};
-use crate::disk::Profile;
+use crate::disk::{Persistence, Profile};
 use crate::drivers::{Driver, Step, watched};
 use crate::model::Violation;
 use crate::runner::cpu_seconds;
@@ -19,7 +19,7 @@ use tidewall::plant::Bug;
 
 /// How far the explorer goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds<'a> {
+pub struct Bounds {
     /// Operations of the longer stories.
     pub ops: usize,
     /// Every story of so many operations and fewer is explored, whatever it is.
@@ -28,10 +28,8 @@ pub struct Bounds<'a> {
     pub stories: usize,
     /// Crashes inside recoveries, one in the other.
     pub depth: u32,
-    /// What a crash can do inside a sector.
-    pub profile: Profile,
-    /// What the command line calls that.
-    pub profile_name: &'a str,
+    /// Which disk it is; one that can be decided piece by piece.
+    pub persistence: Persistence,
     /// A planted bug in the engine.
     pub plant: Option<Bug>,
     /// Threads.
@@ -92,7 +90,7 @@ struct Task {
 
 /// Explores everything within the bounds, or up to the first broken promise. `tick` is told how many of how many stories
 /// are done.
-pub fn certify(bounds: &Bounds<'_>, tick: impl Fn(usize, usize) + Sync) -> Certificate {
+pub fn certify(bounds: &Bounds, tick: impl Fn(usize, usize) + Sync) -> Certificate {
     let begin = Instant::now();
     let cpu_begin = cpu_seconds();
     // A group shares what its explorer has seen. Groups are fixed, so that what is counted does not depend on which thread
@@ -109,7 +107,7 @@ pub fn certify(bounds: &Bounds<'_>, tick: impl Fn(usize, usize) + Sync) -> Certi
             };
             let mut own = Certificate::default();
             let geometry = group[0].story.geometry;
-            let mut explorer = Explorer::new(geometry.config(), bounds.profile, bounds.depth);
+            let mut explorer = Explorer::new(geometry.config(), bounds.persistence, bounds.depth);
             for task in group {
                 own.counterexample = explore(task, &mut explorer, bounds, &mut own);
                 tick(done.fetch_add(1, Ordering::Relaxed) + 1, total);
@@ -140,12 +138,12 @@ pub fn certify(bounds: &Bounds<'_>, tick: impl Fn(usize, usize) + Sync) -> Certi
 fn explore(
     task: &Task,
     explorer: &mut Explorer,
-    bounds: &Bounds<'_>,
+    bounds: &Bounds,
     certificate: &mut Certificate,
 ) -> Option<Counterexample> {
     let story = &task.story;
-    let mut hunt = Hunt { explorer, profile: bounds.profile, explored_points: 0, last: None };
-    let mut play = Play::new(story.geometry, bounds.profile, 0, Timeline::default());
+    let mut hunt = Hunt { explorer, disk: bounds.persistence, explored_points: 0, last: None };
+    let mut play = Play::new(story.geometry, bounds.persistence, 0, Timeline::default());
     let (mut told, mut skipped) = (0, 0);
     let ended = watched(bounds.plant, || {
         for step in 0..=story.ops.len() {
@@ -175,7 +173,7 @@ fn explore(
     tape.append(&hunt.explorer.trail());
     let setting = Setting {
         driver: Driver::Exhaustive,
-        profile: bounds.profile,
+        profile: Profile::Exactly(bounds.persistence),
         plant: bounds.plant,
         ..Setting::default()
     };
@@ -188,7 +186,7 @@ fn explore(
 /// Explores each crash point of a story.
 struct Hunt<'a> {
     explorer: &'a mut Explorer,
-    profile: Profile,
+    disk: Persistence,
     explored_points: u64,
     /// The crash point that is being explored.
     last: Option<u64>,
@@ -198,14 +196,14 @@ impl Listener for Hunt<'_> {
     fn could_crash(&mut self, at: CrashPoint, duty: &Duty) -> Step {
         self.explored_points += 1;
         self.last = Some(at.change);
-        self.explorer.explore(&at.snapshot.crash(self.profile), duty)?;
+        self.explorer.explore(&at.snapshot.crash(self.disk), duty)?;
         self.last = None;
         Ok(())
     }
 }
 
 /// The stories, in groups that begin alike; the shortest first, because their counterexamples are the best ones.
-fn groups(bounds: &Bounds<'_>) -> Vec<Vec<Task>> {
+fn groups(bounds: &Bounds) -> Vec<Vec<Task>> {
     let geometry = Geometry::default();
     let mut short: BTreeMap<(usize, Vec<Op>), Vec<Task>> = BTreeMap::new();
     let mut stories: Vec<Vec<Op>> = vec![Vec::new()];

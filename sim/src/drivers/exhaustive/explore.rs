@@ -12,7 +12,7 @@
 
 use super::story::{Duty, Recovered, recover};
 use crate::choice::{Chooser, Concern, SharedChooser, Tape};
-use crate::disk::{Crashed, Profile};
+use crate::disk::{Crashed, Persistence};
 use crate::model::{Verdict, Violation};
 use crate::timeline::Timeline;
 use num_bigint::BigUint;
@@ -63,7 +63,7 @@ impl Tally {
 /// Walks the tree. What it has seen it remembers from one crash to the next, as long as the store's limits are the same.
 pub struct Explorer {
     config: Config,
-    profile: Profile,
+    persistence: Persistence,
     depth: u32,
     /// What it has explored so far.
     pub tally: Tally,
@@ -81,9 +81,9 @@ struct Level {
 
 impl Explorer {
     /// An explorer that lets the power fail `depth` times inside recoveries.
-    pub fn new(config: Config, profile: Profile, depth: u32) -> Explorer {
+    pub fn new(config: Config, persistence: Persistence, depth: u32) -> Explorer {
         let tally = Tally::default();
-        Explorer { config, profile, depth, tally, seen: FxHashMap::default(), trail: Vec::new() }
+        Explorer { config, persistence, depth, tally, seen: FxHashMap::default(), trail: Vec::new() }
     }
 
     /// Explores a crash to the full depth; returns what recoveries without another crash end in.
@@ -165,7 +165,7 @@ impl Explorer {
         assert_eq!(covered, images, "the leaves of the tree do not add up to its images");
 
         for (chooser, snapshot, after) in cuts {
-            let crashed = snapshot.crash(self.profile);
+            let crashed = snapshot.crash(self.persistence);
             self.trail.push(Level { chooser, cut: Some((snapshot.at + 1, snapshot.decided)) });
             match after {
                 None => self.level(

@@ -19,7 +19,7 @@ pub use story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Recovered,
 
 use super::{Step, watched};
 use crate::choice::{Chooser, Concern, SharedChooser};
-use crate::disk::{Crashed, When};
+use crate::disk::{Crashed, Persistence, When};
 use crate::fault::FaultCounts;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
@@ -55,12 +55,16 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
 
 fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, counts: &mut Counts) -> Step {
     let story = Story::draw(&mut chooser.lock());
+    let disk = match &setting.profile.points()[..] {
+        [one] => *one,
+        several => chooser.lock().pick(Concern::Shape, several),
+    };
     let cut_at = chooser.lock().below(Concern::Crash, CHANGES);
     timeline.note(&[u64::from(cut_at)], || match cut_at {
         0 => format!("STORY    {story}, and then the power fails"),
         _ => format!("STORY    {story}, and the power fails at change {cut_at}"),
     });
-    let mut play = Play::new(story.geometry, setting.profile, cut_at.into(), timeline.clone());
+    let mut play = Play::new(story.geometry, disk, cut_at.into(), timeline.clone());
     play.begin(&mut Deaf)?;
     for op in &story.ops {
         if play.is_over() {
@@ -72,22 +76,22 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
     play.end();
 
     // The crashes so far, what each owed, and what a recovery between them has shown.
-    let mut crashes = vec![(play.disk.snapshot().crash(setting.profile), play.duty.clone())];
+    let mut crashes = vec![(play.disk.snapshot().crash(disk), play.duty.clone())];
     let mut shown = None;
     while crashes.len() <= DEEPEST {
         timeline.note(&[], || "POWER CUT  what survives is decided when somebody looks".into());
         let (crashed, duty) = crashes.last().expect("there was a crash");
         let cut = chooser.lock().below(Concern::Crash, CHANGES);
-        let disk = crashed.disk(chooser.clone(), timeline.clone());
+        let life = crashed.disk(chooser.clone(), timeline.clone());
         if cut > 0 {
-            disk.arm_crash(cut - 1, When::Before);
+            life.arm_crash(cut - 1, When::Before);
         }
-        let recovered = recover(&disk, &story.geometry.config(), duty, timeline);
+        let recovered = recover(&life, &story.geometry.config(), duty, timeline);
         counts.crashes += 1;
         counts.recoveries += 1;
-        counts.io_ops += disk.io_ops();
+        counts.io_ops += life.io_ops();
         let mut duty = duty.clone();
-        if !disk.is_dead() {
+        if !life.is_dead() {
             let recovered = recovered?;
             counts.acked_points_checked += duty.model.acked_points();
             counts.points_checked += recovered.duty.model.acked_points();
@@ -95,20 +99,20 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
                 return Err(explore::not_idempotent(explore::CHANGES));
             }
             if cut == 0 {
-                return converges(&crashes, recovered.state, &story, setting);
+                return converges(&crashes, recovered.state, &story, disk);
             }
             shown = Some(recovered.state);
             duty = recovered.duty;
         }
-        crashes.push((disk.snapshot().crash(setting.profile), duty));
+        crashes.push((life.snapshot().crash(disk), duty));
     }
     Ok(())
 }
 
 /// After a chain of crashes the state is one that each of them could have led to alone (I10).
-fn converges(crashes: &[(Crashed, Duty)], state: u128, story: &Story, setting: Setting<'_>) -> Step {
+fn converges(crashes: &[(Crashed, Duty)], state: u128, story: &Story, disk: Persistence) -> Step {
     for (crashed, duty) in &crashes[..crashes.len() - 1] {
-        let mut explorer = Explorer::new(story.geometry.config(), setting.profile, 0);
+        let mut explorer = Explorer::new(story.geometry.config(), disk, 0);
         if !explorer.explore(crashed, duty)?.contains(&state) {
             return Err(explore::not_idempotent(
                 "a crash in recovery led to what no single crash could have given",

@@ -80,6 +80,7 @@ impl Certificate {
         json!({
             "kind": "summary",
             "driver": "exhaustive",
+            "profile": bounds.persistence.to_string(),
             "plant": bounds.plant.map(|bug| bug.name()),
             "result": self.result(),
             "violations": u64::from(self.counterexample.is_some()),
@@ -119,6 +120,6 @@ fn not_covered(bounds: &Bounds) -> Vec<String> {
         format!("more than {} crashes inside recoveries, one in the other", bounds.depth),
         "I/O errors, damage at rest: `sim run`".into(),
         "more than one thread: `sim run --driver threads`".into(),
-        format!("sectors that survive other than profile `{}` has it", bounds.profile_name),
+        format!("disks that promise less than {}", bounds.persistence),
     ]
 }

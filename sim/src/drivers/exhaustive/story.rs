@@ -5,7 +5,7 @@
 
 use super::super::{Step, stuck};
 use crate::choice::{Chooser, Concern, Tape};
-use crate::disk::{Profile, SimDisk, Snapshot, When};
+use crate::disk::{Persistence, SimDisk, Snapshot, When};
 use crate::model::{Model, Verdict, Violation};
 use crate::timeline::Timeline;
 use std::fmt;
@@ -210,7 +210,7 @@ impl Listener for Deaf {
 /// A story being performed.
 pub struct Play {
     config: Config,
-    profile: Profile,
+    persistence: Persistence,
     /// The disk of the present life.
     pub disk: SimDisk,
     engine: Option<Engine>,
@@ -226,11 +226,11 @@ pub struct Play {
 
 impl Play {
     /// Before the first operation; `cut_at` is the changing I/O, counted from 1, that the power fails at.
-    pub fn new(geometry: Geometry, profile: Profile, cut_at: u64, timeline: Timeline) -> Play {
+    pub fn new(geometry: Geometry, persistence: Persistence, cut_at: u64, timeline: Timeline) -> Play {
         let disk = SimDisk::new(timeline.clone());
         let mut play = Play {
             config: geometry.config(),
-            profile,
+            persistence,
             disk,
             engine: None,
             duty: Duty::none(),
@@ -308,7 +308,7 @@ impl Play {
             Op::Cut => {
                 self.engine = None;
                 self.changes_before += self.disk.changes();
-                let crashed = self.disk.snapshot().crash(self.profile);
+                let crashed = self.disk.snapshot().crash(self.persistence);
                 self.disk = crashed.settled(&mut Chooser::from_tape(Tape::default()), self.timeline.clone());
                 self.arm();
                 self.open(listener)

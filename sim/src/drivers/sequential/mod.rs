@@ -208,10 +208,7 @@ impl<'a> Run<'a> {
                 self.disk.arm(armed);
                 Ok(())
             }
-            Op::Space => {
-                self.disk.set_no_space(!self.disk.has_no_space());
-                Ok(())
-            }
+            Op::Space => self.space(),
             Op::ArmCrash => {
                 let (away, when) = (self.chooser.below(Concern::Crash, 12), self.when());
                 self.disk.arm_crash(away, when);

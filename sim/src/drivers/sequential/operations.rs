@@ -203,6 +203,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Space runs out, now or in the middle of some call; or it comes back, and writes go on without a reopening (I9).
+    pub(super) fn space(&mut self) -> Step {
+        if !self.disk.has_no_space() {
+            self.disk.arm_no_space(self.chooser.below(Concern::Faults, 4));
+            return Ok(());
+        }
+        self.disk.make_space();
+        let synced = self.engine().sync();
+        self.acknowledge("sync", synced).map(drop)
+    }
+
     pub(super) fn reopen(&mut self) -> Step {
         let result = self.engine().close();
         if self.acknowledge("close", result)? {

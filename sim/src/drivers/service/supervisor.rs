@@ -105,7 +105,8 @@ impl Supervisor {
                 // What a commit is made of.
                 Disturbance::DiskError => self.arm(&[IoKind::Write, IoKind::Sync], 6),
                 Disturbance::NoSpace => {
-                    self.world.disk().set_no_space(true);
+                    let after = self.draw(Concern::Faults, 0, 3);
+                    self.world.disk().arm_no_space(after);
                     self.heal_later();
                 }
             }

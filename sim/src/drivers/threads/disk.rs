@@ -70,6 +70,11 @@ impl Disk {
         io: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
         self.point.load(Ordering::Relaxed);
+        let mut late = self.inner.stalls_for();
+        while late > 0 && self.inner.is_stalled() {
+            shuttle::thread::yield_now();
+            late -= 1;
+        }
         let current = shuttle::thread::current();
         let background = current.name().filter(|name| is_background(name));
         let background = background.map(|name| Seen {

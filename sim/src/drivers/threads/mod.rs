@@ -55,6 +55,8 @@ struct World {
     chooser: Mutex<Chooser>,
     timeline: Timeline,
     clock: AtomicU64,
+    /// Scheduling steps.
+    steps: AtomicU64,
     told: Mutex<Told>,
     events: Mutex<Events>,
     /// A close of this life has returned Ok: no thread of the engine may run any more.
@@ -114,6 +116,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         chooser: Mutex::new(chooser),
         timeline: timeline.clone(),
         clock: AtomicU64::new(0),
+        steps: AtomicU64::new(0),
         told: Mutex::default(),
         events: Mutex::default(),
         ended: AtomicBool::new(false),
@@ -226,6 +229,10 @@ impl Run<'_> {
             let only = chooser.pick(faults, &["MANIFEST", "wal", "chunk", "MANIFEST", ""]);
             let after = chooser.below(faults, 12);
             self.disk.arm(Armed { kind, only, after, sticky: chooser.chance(faults, 48), effect });
+        }
+        if chooser.chance(Concern::Faults, 64) {
+            let after = chooser.below(Concern::Faults, 48);
+            self.disk.arm_stall(after, chooser.pick(Concern::Faults, &[40, 400, 2000]));
         }
     }
 

@@ -89,6 +89,7 @@ impl Scheduler for TapeScheduler {
             let story = format!("{name} runs after a close has returned Ok");
             self.world.violate(Violation::new(Verdict::Stuck, "close stops every thread", story));
         }
+        self.world.steps.fetch_add(1, Ordering::Relaxed);
         if let [only] = runnable {
             return Some(only.id());
         }

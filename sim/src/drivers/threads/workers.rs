@@ -30,11 +30,13 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
     for thread in threads {
         thread.join().expect("a panic of a thread ends the run");
     }
+    disk.end_stalls();
     if life.settle {
         caller.settle(&engine, life);
     }
     if life.end == End::Close {
         disk.heal();
+        caller.sync_in_time(&engine);
         // What the background threads have run into is heard first: an error of each stream's logger and flush.
         for _ in 0..2 * life.config.wal_streams + 2 {
             if !world.lock().closed && world.lock().violation.is_none() {
@@ -68,6 +70,17 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
     }
     let mut told = world.lock();
     (told.rotations, told.blocks) = (stats.rotations, stats.blocks_written);
+}
+
+/// Far more scheduling steps than a sync of some tags takes, other threads' included.
+const SYNC_STEPS_MAX: u64 = 20_000;
+
+fn in_time(steps: u64) -> Step {
+    if steps <= SYNC_STEPS_MAX {
+        return Ok(());
+    }
+    let story = format!("a sync on a disk that is sound again took {steps} steps");
+    Err(Violation::new(Verdict::Stuck, "liveness", story))
 }
 
 /// Times that the engine's threads are let go first before they count as asleep.
@@ -141,6 +154,16 @@ impl Caller {
         self.world.violate(Violation::new(Verdict::Stuck, "a ring is never lost", story));
     }
 
+    /// The faults have stopped: a sync returns, whatever it says, after a bounded number of steps.
+    fn sync_in_time(&self, engine: &Engine) {
+        let steps = || self.world.steps.load(Ordering::Relaxed);
+        let before = steps();
+        self.call(engine, &Op::Sync, 0);
+        if let Err(violation) = in_time(steps() - before) {
+            self.world.violate(violation);
+        }
+    }
+
     fn call(&self, engine: &Engine, op: &Op, thread: u64) {
         self.world.lock().calls += 1;
         let begin = self.world.stamp();
@@ -156,7 +179,8 @@ impl Caller {
             Op::Query(tag) => self.query(engine, begin, *tag),
             Op::Tags => self.tags(engine, begin),
             Op::Close => self.close(engine, begin),
-            Op::Space => self.disk.set_no_space(!self.disk.has_no_space()),
+            Op::Space if self.disk.has_no_space() => self.disk.make_space(),
+            Op::Space => self.disk.arm_no_space(0),
             Op::Stats => unreachable!("watched by the caller"),
         }
     }
@@ -351,5 +375,16 @@ impl Caller {
         }
         let story = format!("checkpoint, durable, appended were {before:?} and are {marks:?}");
         Err(Violation::new(Verdict::Lost, "I7", story))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_takes_too_many_steps_is_stuck() {
+        assert_eq!(in_time(SYNC_STEPS_MAX), Ok(()));
+        assert_eq!(in_time(SYNC_STEPS_MAX + 1).unwrap_err().verdict, Verdict::Stuck);
     }
 }
