@@ -4,15 +4,20 @@
 //! |---|---|
 //! | `media` | what is on it: per sector the durable version and every unsynced one since; unsynced names |
 //! | `survival` | a crash: from media to the media that survives it |
+//! | `explain` | whether what a real disk holds after a power cut is what a crash here could have left |
+//! | [`recorder`] | calls as values: recorded on one disk, made again on another |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
 //! A crash is a value. [`SimDisk::power_cut`] takes the dead disk and returns the one that survives; the dead one
 //! answers every later call with an error and changes nothing any more, whoever still holds it. A *snapshot* is the
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
+mod explain;
 mod media;
+pub mod recorder;
 mod survival;
 
+pub use explain::{Explained, Unexplained};
 pub use media::SECTOR;
 pub use survival::Profile;
 

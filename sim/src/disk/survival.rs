@@ -222,23 +222,28 @@ fn surviving_names(media: &Media, chooser: &mut Chooser, counts: &mut FaultCount
         if !kept {
             continue;
         }
-        match change {
-            NameChange::Create { name, inode } => {
-                names.insert(name.clone(), *inode);
-            }
-            NameChange::Rename { from, to, inode } => {
-                // The old name may lead to another file by now, or to none because its creation was lost.
-                if names.get(from) == Some(inode) {
-                    names.remove(from);
-                }
-                names.insert(to.clone(), *inode);
-            }
-            NameChange::Remove { name } => {
-                names.remove(name);
-            }
-        }
+        apply_name_change(&mut names, change);
     }
     names
+}
+
+/// A change of the directory takes effect, whatever became of those before it.
+pub(super) fn apply_name_change(names: &mut Names, change: &NameChange) {
+    match change {
+        NameChange::Create { name, inode } => {
+            names.insert(name.clone(), *inode);
+        }
+        NameChange::Rename { from, to, inode } => {
+            // The old name may lead to another file by now, or to none because its creation was lost.
+            if names.get(from) == Some(inode) {
+                names.remove(from);
+            }
+            names.insert(to.clone(), *inode);
+        }
+        NameChange::Remove { name } => {
+            names.remove(name);
+        }
+    }
 }
 
 /// What became of the writes of a crash.
