@@ -1,169 +1,115 @@
-//! The simulated disk is worth as much as it is like a real one: without faults, both answer the same calls alike.
+//! The simulated disk is worth as much as it is like a real one: without faults, both answer the same calls alike and hold
+//! the same names, lengths and bytes after each of them.
 //!
-//! Random sequences of calls go to a directory of the file system and to a [`SimDisk`]; every answer, every error kind
-//! and every byte must be the same. What a crash does cannot be compared this way: the `kill` test does that for a real
-//! process, and the simulated crash has its own tests in `sim`.
+//! | module | whose calls |
+//! |---|---|
+//! | `random` | any, from a fixed seed; and that no disk with a mistake goes through |
+//! | `engine` | the engine's own: what it does to a real directory is recorded, and the same is done to a simulated disk |
+//! | `wrong` | disks with one mistake each |
+//!
+//! What a power cut does to a real disk is compared in `power_cut`, what a kill does in `kill`.
 
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+#[path = "disk_conformance/engine.rs"]
+mod engine;
+#[path = "disk_conformance/random.rs"]
+mod random;
+#[path = "disk_conformance/wrong.rs"]
+mod wrong;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
+use tidewall::disk::{Disk, OpenMode, RealDisk};
 use tidewall_sim::disk::SimDisk;
+use tidewall_sim::disk::recorder::{Call, Outcome, Player, Witness};
 use tidewall_sim::timeline::Timeline;
 
-#[derive(Clone, Debug)]
-enum Call {
-    Open { name: usize, mode: OpenMode },
-    Close { handle: usize },
-    Write { handle: usize, offset: u64, len: usize, fill: u8 },
-    Read { handle: usize, offset: u64, len: usize },
-    SetLen { handle: usize, len: u64 },
-    Len { handle: usize },
-    Sync { handle: usize },
-    Rename { from: usize, to: usize },
-    Remove { name: usize },
-    List,
-    SyncDir,
+/// Names and bytes: everything that a directory holds.
+type Contents = BTreeMap<String, Vec<u8>>;
+
+fn empty_sim() -> Arc<dyn Disk> {
+    Arc::new(SimDisk::new(Timeline::default()))
 }
 
-const NAMES: [&str; 3] = ["a", "b.log", "MANIFEST"];
-
-fn call() -> impl Strategy<Value = Call> {
-    let (name, handle) = (0..NAMES.len(), 0..4usize);
-    let mode = prop_oneof![Just(OpenMode::Create), Just(OpenMode::Read), Just(OpenMode::Write)];
-    prop_oneof![
-        4 => (name.clone(), mode).prop_map(|(name, mode)| Call::Open { name, mode }),
-        1 => handle.clone().prop_map(|handle| Call::Close { handle }),
-        6 => (handle.clone(), 0..3000u64, 0..1500usize, any::<u8>())
-            .prop_map(|(handle, offset, len, fill)| Call::Write { handle, offset, len, fill }),
-        6 => (handle.clone(), 0..3000u64, 0..1500usize)
-            .prop_map(|(handle, offset, len)| Call::Read { handle, offset, len }),
-        3 => (handle.clone(), 0..4000u64).prop_map(|(handle, len)| Call::SetLen { handle, len }),
-        2 => handle.clone().prop_map(|handle| Call::Len { handle }),
-        2 => handle.prop_map(|handle| Call::Sync { handle }),
-        2 => (name.clone(), name.clone()).prop_map(|(from, to)| Call::Rename { from, to }),
-        1 => name.prop_map(|name| Call::Remove { name }),
-        1 => Just(Call::List),
-        1 => Just(Call::SyncDir),
-    ]
+/// What is in a real directory, past every disk.
+fn contents_of(dir: &Path) -> Contents {
+    let files = fs::read_dir(dir).unwrap().map(|entry| {
+        let path = entry.unwrap().path();
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())
+    });
+    files.collect()
 }
 
-/// What a caller sees of the calls, one line each.
-fn transcript(disk: &dyn Disk, calls: &[Call]) -> Vec<String> {
-    let mut handles: Vec<Option<(Arc<dyn DiskFile>, OpenMode)>> = vec![None; 4];
-    let mut next = 0;
-    let mut see = |call: &Call| -> std::io::Result<String> {
-        let file =
-            |handle: &usize, handles: &[Option<(Arc<dyn DiskFile>, OpenMode)>]| handles[*handle].clone();
-        Ok(match call {
-            Call::Open { name, mode } => {
-                handles[next % 4] = Some((disk.open(NAMES[*name], *mode)?, *mode));
-                next += 1;
-                "open".into()
-            }
-            Call::Close { handle } => {
-                handles[*handle] = None;
-                "closed".into()
-            }
-            Call::Write { handle, offset, len, fill } => match file(handle, &handles) {
-                // Writing through a handle that was opened for reading is a mistake that the engine never makes.
-                Some((file, mode)) if mode != OpenMode::Read => {
-                    file.write_at(*offset, &vec![*fill; *len])?;
-                    "written".into()
-                }
-                _ => "skipped".into(),
-            },
-            Call::SetLen { handle, len } => match file(handle, &handles) {
-                Some((file, mode)) if mode != OpenMode::Read => {
-                    file.set_len(*len)?;
-                    "set".into()
-                }
-                _ => "skipped".into(),
-            },
-            Call::Read { handle, offset, len } => match file(handle, &handles) {
-                Some((file, _)) => {
-                    let mut bytes = vec![0; *len];
-                    file.read_at(*offset, &mut bytes)?;
-                    format!("{bytes:?}")
-                }
-                None => "skipped".into(),
-            },
-            Call::Len { handle } => match file(handle, &handles) {
-                Some((file, _)) => format!("{} {}", file.len()?, file.is_empty()?),
-                None => "skipped".into(),
-            },
-            Call::Sync { handle } => match file(handle, &handles) {
-                Some((file, _)) => format!("{:?}", file.sync()?),
-                None => "skipped".into(),
-            },
-            Call::Rename { from, to } => format!("{:?}", disk.rename(NAMES[*from], NAMES[*to])?),
-            Call::Remove { name } => format!("{:?}", disk.remove(NAMES[*name])?),
-            Call::List => format!("{:?}", disk.list()?),
-            Call::SyncDir => format!("{:?}", disk.sync_dir()?),
-        })
+/// What any disk holds, by its own word: each file as long as it says, and nothing readable behind that.
+fn contents_by(disk: &dyn Disk) -> Contents {
+    let content = |name: String| {
+        let file = disk.open(&name, OpenMode::Read).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        (name, bytes)
     };
-    let answer =
-        |answer: std::io::Result<String>| answer.unwrap_or_else(|error| format!("{:?}", error.kind()));
-    calls.iter().map(|call| format!("{call:?}: {}", answer(see(call)))).collect()
+    disk.list().unwrap().into_iter().map(content).collect()
 }
 
-fn both(calls: &[Call]) -> (Vec<String>, Vec<String>) {
-    let dir = tempfile::tempdir().unwrap();
-    let real = RealDisk::new(dir.path()).unwrap();
-    (transcript(&real, calls), transcript(&SimDisk::new(Timeline::default()), calls))
+/// Hears what a real directory did, does the same to a model of it, and looks for the first difference.
+struct Comparison {
+    dir: PathBuf,
+    model: Arc<dyn Disk>,
+    player: Player,
+    calls: u64,
+    difference: Option<String>,
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
+impl Comparison {
+    fn new(dir: &Path, model: Arc<dyn Disk>) -> Comparison {
+        let player = Player::new(model.clone());
+        Comparison { dir: dir.into(), model, player, calls: 0, difference: None }
+    }
 
-    #[test]
-    fn both_disks_answer_every_sequence_of_calls_alike(calls in proptest::collection::vec(call(), 1..60)) {
-        let (real, sim) = both(&calls);
-        prop_assert_eq!(real, sim);
+    fn compare(&mut self, call: &Call, real: &Outcome) -> Result<(), String> {
+        let modelled = self.player.play(call);
+        if modelled != *real {
+            return Err(format!("{call:?}: the directory answers {real:?}, its model {modelled:?}"));
+        }
+        if !call.changes() {
+            return Ok(());
+        }
+        let (real, modelled) = (contents_of(&self.dir), contents_by(&*self.model));
+        if real == modelled {
+            return Ok(());
+        }
+        let lens = |contents: &Contents| {
+            contents.iter().map(|(name, bytes)| format!("{name}: {} bytes", bytes.len())).collect::<Vec<_>>()
+        };
+        Err(format!("after {call:?}: {:?} and {:?}", lens(&real), lens(&modelled)))
     }
 }
 
-#[test]
-fn the_comparison_sees_contents_lengths_names_and_errors() {
-    let calls = [
-        Call::Open { name: 0, mode: OpenMode::Read },
-        Call::Open { name: 0, mode: OpenMode::Create },
-        Call::Write { handle: 0, offset: 510, len: 4, fill: 7 },
-        Call::Read { handle: 0, offset: 508, len: 6 },
-        Call::Read { handle: 0, offset: 512, len: 3 },
-        Call::SetLen { handle: 0, len: 511 },
-        Call::SetLen { handle: 0, len: 513 },
-        Call::Read { handle: 0, offset: 509, len: 4 },
-        Call::Rename { from: 0, to: 1 },
-        Call::List,
-        Call::Remove { name: 0 },
-    ];
-    let (real, sim) = both(&calls);
-    let answers: Vec<&str> =
-        real.iter().map(|line| line.rsplit_once("}: ").map_or("", |(_, answer)| answer)).collect();
-    let expected = [
-        "NotFound",
-        "open",
-        "written",
-        "[0, 0, 7, 7, 7, 7]",
-        "UnexpectedEof",
-        "set",
-        "set",
-        "[0, 7, 0, 0]",
-        "()",
-        "",
-        "NotFound",
-    ];
-    assert_eq!(answers, expected);
-    assert!(real[9].ends_with("[\"b.log\"]"));
-    assert_eq!(real, sim);
+impl Witness for Comparison {
+    fn ended(&mut self, call: &Call, outcome: &Outcome) {
+        self.calls += 1;
+        if self.difference.is_none() {
+            self.difference = self.compare(call, outcome).err();
+        }
+    }
+}
+
+/// A fresh real directory and a model of it get the same calls: the first difference, if there is one.
+fn first_difference(model: Arc<dyn Disk>, calls: &[Call]) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut real = Player::new(Arc::new(RealDisk::new(dir.path()).unwrap()));
+    let mut comparison = Comparison::new(dir.path(), model);
+    for call in calls {
+        comparison.ended(call, &real.play(call));
+    }
+    comparison.difference
 }
 
 #[test]
 fn a_lock_is_held_until_its_last_handle_goes() {
     let dir = tempfile::tempdir().unwrap();
-    let disks: [Arc<dyn Disk>; 2] =
-        [Arc::new(RealDisk::new(dir.path()).unwrap()), Arc::new(SimDisk::new(Timeline::default()))];
+    let disks: [Arc<dyn Disk>; 2] = [Arc::new(RealDisk::new(dir.path()).unwrap()), empty_sim()];
     for disk in disks {
         let held = disk.open("LOCK", OpenMode::Lock).unwrap();
         let refused = disk.open("LOCK", OpenMode::Lock).err().map(|error| error.kind());

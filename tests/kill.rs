@@ -8,7 +8,9 @@
 //!
 //! A killed process loses its memory and nothing else: what it handed to the system stays there. So this shows that
 //! nothing is acknowledged too early and that recovery puts a real directory together again; that the syncs are in
-//! the right places is for the simulated disk to show, which loses what was not synced.
+//! the right places is for the simulated disk to show, which loses what was not synced, and for `power_cut`.
+
+mod writers;
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -18,51 +20,16 @@ use std::process::{self, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use tidewall::disk::RealDisk;
-use tidewall::{Config, Engine, Point, inspect};
+use tidewall::{Engine, Point, inspect};
+use writers::{Counts, Random, Told, WRITERS, all_written, config, point, tags, write_a_while, written};
 
 const NAME: &str = "every_acknowledged_point_survives_every_kill";
 const DIR: &str = "TIDEWALL_KILL_TEST_DIR";
 const KILLS: usize = 40;
-const WRITERS: [[u32; 3]; 2] = [[1, 2, 3], [4, 5, 600_000]];
 const SIGKILL: i32 = 9;
-
-/// Points of each tag, in the order of `tags()`.
-type Counts = [usize; 6];
-
-fn tags() -> impl Iterator<Item = u32> {
-    WRITERS.into_iter().flatten()
-}
-
-/// A ring of two small segments that may grow to three, small chunks, and the engine's own thread: a second of writing
-/// is many rotations, flushes and manifests. Most flushes are made because the ring is full, some because a buffer is.
-fn config() -> Config {
-    Config {
-        batch_points: 20,
-        block_points: 400,
-        sealed_max: 4,
-        segment_bytes: 16 << 10,
-        segments: 2,
-        segments_max: 3,
-        staging_bytes: 2048,
-        sector_bytes: 512,
-        chunk_bytes: 32 << 10,
-        manifest_bytes: 4096,
-        flush_delay_ms: Some(1),
-        ..Config::default()
-    }
-}
 
 fn open(dir: &Path) -> Engine {
     Engine::open(Arc::new(RealDisk::new(dir).unwrap()), config()).expect("what a kill leaves opens")
-}
-
-/// What is written as the `n`th point of a tag: a pure function, so that the parent knows without being told. The
-/// value is `n`. Times are out of order, and each eighth point takes the time of the one seven before it, so that what
-/// a query answers depends on the order of replay.
-fn point(tag: u32, n: usize) -> Point {
-    let time = if n % 8 == 7 { n - 7 } else { n };
-    let quality = (n as u64 ^ u64::from(tag) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    Point { tag, ts_us: 1_000 * (time as i64 ^ 5), value: n as f64, quality: quality as u8 }
 }
 
 /// The answer to a query when exactly the first `count` points of a tag are there.
@@ -73,31 +40,13 @@ fn prefix(tag: u32, count: usize) -> Vec<Point> {
     points
 }
 
-/// How many points of a tag are there: the newest one says.
-fn written(engine: &Engine, tag: u32) -> usize {
-    let found = engine.query(tag, ..).unwrap();
-    found.iter().map(|point| point.value as usize + 1).max().unwrap_or(0)
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 // The child.
 
 fn write_until_killed(dir: &Path) {
     let mut acked = Counts::default();
     for session in 0.. {
         let engine = open(dir);
-        let mut counts: Counts =
-            tags().map(|tag| written(&engine, tag)).collect::<Vec<_>>().try_into().unwrap();
+        let mut counts = all_written(&engine);
         for (tag, (count, acked)) in tags().zip(counts.iter().zip(acked)) {
             assert!(
                 *count >= acked,
@@ -109,7 +58,13 @@ fn write_until_killed(dir: &Path) {
             for (tags, (counts, acked)) in WRITERS.iter().zip(counts) {
                 let engine = &engine;
                 let seed = 1 + session + counts.iter().sum::<usize>() as u64;
-                scope.spawn(move || write_a_while(engine, tags, counts, acked, Random(seed)));
+                let tell = |told, counts: &[usize]| {
+                    if told == Told::Acked {
+                        acked.copy_from_slice(counts);
+                        print_ack(tags.iter().copied().zip(counts.iter().copied()));
+                    }
+                };
+                scope.spawn(move || write_a_while(engine, tags, counts, Random(seed), tell).unwrap());
             }
         });
         // Else it is dropped, which is as good as a kill.
@@ -118,33 +73,6 @@ fn write_until_killed(dir: &Path) {
             acked = counts;
             print_ack(tags().zip(counts));
         }
-    }
-}
-
-fn write_a_while(
-    engine: &Engine,
-    tags: &[u32; 3],
-    counts: &mut [usize],
-    acked: &mut [usize],
-    mut random: Random,
-) {
-    for _ in 0..60 {
-        let at = random.below(3) as usize;
-        let (tag, count) = (tags[at], &mut counts[at]);
-        let next: Vec<_> = (*count..*count + 1 + random.below(60) as usize).map(|n| point(tag, n)).collect();
-        if random.below(2) == 0 {
-            engine.write_batch(&next).unwrap();
-        } else {
-            next.iter().for_each(|point| engine.write(*point).unwrap());
-        }
-        *count += next.len();
-        match random.below(10) {
-            0..5 => engine.sync().unwrap(),
-            5 => engine.flush().unwrap(),
-            _ => continue,
-        }
-        acked.copy_from_slice(counts);
-        print_ack(tags.iter().copied().zip(counts.iter().copied()));
     }
 }
 

@@ -7,6 +7,8 @@
 //! | `atom` | what shares one fate at a crash, in all its versions |
 //! | `survival` | a crash: from media to the media that survives it, drawn |
 //! | `fates` | a crash that is decided when somebody looks: all that may survive, at once |
+//! | `explain` | whether what a real disk holds after a power cut is what a crash here could have left |
+//! | [`recorder`] | calls as values: recorded on one disk, made again on another |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
 //! A crash is a value. [`SimDisk::power_cut`] takes the dead disk and returns the one that survives; the dead one
@@ -14,11 +16,14 @@
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
 mod atom;
+mod explain;
 mod fates;
 mod media;
 pub mod persistence;
+pub mod recorder;
 mod survival;
 
+pub use explain::{Explained, Unexplained};
 pub use media::SECTOR;
 pub use persistence::{Persistence, Profile};
 
