@@ -50,6 +50,7 @@ bugs! {
     F7: "a block's checksum is written and never verified",
     F13: "a manifest that cannot be read is taken for an absent one, and the store is created anew",
     I8: "a failed sync is reported once and can be retried as if it could still succeed",
+    M1: "a manifest record's checksum is not compared",
     N1: "a new chunk's name is not made durable before the manifest relies on it",
     N2: "the manifest is replaced by one that was not synced",
     C1: "two flushes are given the same new chunk number",
