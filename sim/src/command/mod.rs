@@ -2,12 +2,14 @@
 
 mod bugs;
 mod inspect;
+mod merge;
 mod replay;
 mod run;
 mod setting;
 
 pub use bugs::bugs;
 pub use inspect::{InspectArgs, inspect};
+pub use merge::{MergeArgs, merge};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
 use setting::{SettingArgs, save};
