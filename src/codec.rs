@@ -56,6 +56,12 @@ pub(crate) fn put_columns(out: &mut Vec<u8>, entries: &[Entry]) {
     }
 }
 
+/// The times of the first and the last of `count` entries in a column payload.
+pub(crate) fn first_and_last_time(payload: &[u8], count: usize) -> Option<(i64, i64)> {
+    let time = |at: usize| Reader(payload.get(8 * at..)?).i64();
+    Some((time(0)?, time(count.checked_sub(1)?)?))
+}
+
 /// The entries of a column payload; `None` unless it holds exactly `count`.
 pub(crate) fn columns(payload: &[u8], count: usize) -> Option<impl Iterator<Item = Entry> + use<'_>> {
     if count.checked_mul(ENTRY_BYTES)? != payload.len() {

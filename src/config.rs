@@ -108,7 +108,7 @@ impl Config {
             }
             Err(Error::InvalidConfig { field, reason: format!("is {value}, must be {least} to {most}") })
         };
-        within("batch_points", self.batch_points as u64, 1, 65_536)?;
+        within("batch_points", self.batch_points as u64, 1, frame::POINTS_MAX as u64)?;
         within("block_points", self.block_points as u64, 1, 1 << 20)?;
         within("backlog_points", self.backlog_points as u64, 1, 1 << 40)?;
         within("wal_streams", self.wal_streams as u64, 1, 16)?;

@@ -52,6 +52,7 @@ bugs! {
     I8: "a failed sync is reported once and can be retried as if it could still succeed",
     I6: "a hole below what later frames prove to be durable is taken for a torn tail",
     I9: "a write of the log that finds no space makes the engine read-only",
+    M1: "a manifest record's checksum is not compared",
     N1: "a new chunk's name is not made durable before the manifest relies on it",
     N2: "the manifest is replaced by one that was not synced",
     C1: "two flushes are given the same new chunk number",

@@ -157,33 +157,45 @@ enum Source {
 /// A chooser that a disk and a driver draw from in turn.
 pub type SharedChooser = Arc<Mutex<Chooser>>;
 
+/// How many decisions of each concern had been made when a part of a run began: an operation, or what follows the last.
+/// Between two marks lies what one operation drew, in every stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    pub(crate) lens: [usize; CONCERNS.len()],
+}
+
 /// Makes decisions and records them.
 #[derive(Clone, Debug)]
 pub struct Chooser {
     source: Source,
     made: Tape,
+    marks: Vec<Mark>,
 }
 
 impl Chooser {
     /// Decisions from a seed.
     pub fn from_seed(seed: u64) -> Chooser {
         let streams = std::array::from_fn(|concern| SplitMix::new(seed, concern as u64 + 1));
-        Chooser { source: Source::Seed(Box::new(streams)), made: Tape::default() }
+        Chooser::of(Source::Seed(Box::new(streams)))
     }
 
     /// The decisions of a tape, then zeros.
     pub fn from_tape(tape: Tape) -> Chooser {
-        Chooser { source: Source::Tape(Box::new((tape, [0; CONCERNS.len()]))), made: Tape::default() }
+        Chooser::of(Source::Tape(Box::new((tape, [0; CONCERNS.len()]))))
     }
 
     /// Decisions from bytes in the order in which they are asked for, then zeros: for fuzzers and property tests.
     pub fn from_bytes(bytes: Vec<u8>) -> Chooser {
-        Chooser { source: Source::Bytes { bytes, at: 0 }, made: Tape::default() }
+        Chooser::of(Source::Bytes { bytes, at: 0 })
+    }
+
+    fn of(source: Source) -> Chooser {
+        Chooser { source, made: Tape::default(), marks: Vec::new() }
     }
 
     /// All decisions there are, one run after the other: this one is the first, [`Chooser::advance`] gives the next.
     pub fn depth_first() -> Chooser {
-        Chooser { source: Source::DepthFirst { path: Vec::new(), at: 0 }, made: Tape::default() }
+        Chooser::of(Source::DepthFirst { path: Vec::new(), at: 0 })
     }
 
     /// The chooser for the run after this one; `None` when there is none left.
@@ -199,7 +211,7 @@ impl Chooser {
         while let Some((choice, bound)) = path.pop() {
             if choice + 1 < bound {
                 path.push((choice + 1, bound));
-                return Some(Chooser { source: Source::DepthFirst { path, at: 0 }, made: Tape::default() });
+                return Some(Chooser::of(Source::DepthFirst { path, at: 0 }));
             }
         }
         None
@@ -267,9 +279,44 @@ impl Chooser {
         unreachable!("the choice is below the sum of the weights")
     }
 
+    /// Whether whoever fills the tape has more to say. A seed always has; a tape until its operations are used up, and
+    /// bytes until all of them are.
+    ///
+    /// A driver makes no operation of an exhausted tape, so that a short tape is a short run. The operation that begins
+    /// draws from [`Concern::Ops`] before anything else happens: then the record of a run is never exhausted before the
+    /// last operation that the run made.
+    pub fn is_exhausted(&self) -> bool {
+        match &self.source {
+            Source::Seed(_) | Source::DepthFirst { .. } => false,
+            Source::Tape(tape) => {
+                tape.1[Concern::Ops as usize] >= tape.0.streams[Concern::Ops as usize].len()
+            }
+            Source::Bytes { bytes, at } => *at >= bytes.len(),
+        }
+    }
+
+    /// Begins an operation, if the tape has one more.
+    pub fn begin_operation(&mut self) -> bool {
+        let begins = !self.is_exhausted();
+        if begins {
+            self.mark();
+        }
+        begins
+    }
+
+    /// Notes that another part of the run begins here.
+    pub fn mark(&mut self) {
+        self.marks.push(Mark { lens: std::array::from_fn(|concern| self.made.streams[concern].len()) });
+    }
+
     /// Every decision made so far.
     pub fn made(&self) -> &Tape {
         &self.made
+    }
+
+    /// Where the parts of the run began, in order.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
     }
 }
 
@@ -322,6 +369,42 @@ mod tests {
             next = chooser.advance();
         }
         assert_eq!(runs, [(0, Some(0)), (1, None), (2, Some(0)), (2, Some(1)), (2, Some(2))]);
+    }
+
+    #[test]
+    fn operations_end_with_the_tape_and_never_with_a_seed() {
+        let operations = |mut chooser: Chooser| {
+            let one = |_: &u32| {
+                let begins = chooser.begin_operation();
+                if begins {
+                    chooser.below(Concern::Ops, 4);
+                    chooser.below(Concern::Data, 4);
+                }
+                begins
+            };
+            (0..10).take_while(one).count()
+        };
+        assert_eq!(operations(Chooser::from_seed(1)), 10);
+        assert_eq!(operations(Chooser::from_tape("ops: 1 2 3\ndata: 1".parse().unwrap())), 3);
+        assert_eq!(operations(Chooser::from_tape("data: 1 1 1 1".parse().unwrap())), 0);
+        assert_eq!(operations(Chooser::from_bytes(vec![1; 7])), 4);
+    }
+
+    #[test]
+    fn marks_say_what_each_operation_drew() {
+        let mut chooser = Chooser::from_seed(1);
+        chooser.below(Concern::Shape, 4);
+        for draws in [1, 3] {
+            chooser.begin_operation();
+            (0..draws).for_each(|_| {
+                chooser.below(Concern::Data, 4);
+            });
+        }
+        chooser.mark();
+        let lens = |concern: Concern| -> Vec<usize> {
+            chooser.marks().iter().map(|mark| mark.lens[concern as usize]).collect()
+        };
+        assert_eq!((lens(Concern::Shape), lens(Concern::Data)), (vec![1, 1, 1], vec![0, 1, 4]));
     }
 
     #[test]

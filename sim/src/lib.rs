@@ -24,6 +24,8 @@
 //! | [`drivers`] | who calls the engine, and when it crashes |
 //! | [`scenario`] | what a run is asked to be, and what came of it |
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
+//! | [`fuzz`] | what a fuzzer asks of the engine, and its corpus |
+//! | [`merge`] | the summaries of shards, added up |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //!
@@ -34,6 +36,8 @@ pub mod damage;
 pub mod disk;
 pub mod drivers;
 pub mod fault;
+pub mod fuzz;
+pub mod merge;
 pub mod model;
 pub mod report;
 pub mod runner;

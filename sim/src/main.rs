@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{ExhaustArgs, InspectArgs, ReplayArgs, RunArgs, Unusable};
+use command::{ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, Unusable};
 use std::process::ExitCode;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
@@ -31,6 +31,8 @@ enum Command {
     Inspect(InspectArgs),
     /// The certificate: every crash, every image that may survive it, every crash of the recovery, within bounds.
     Exhaust(ExhaustArgs),
+    /// The summaries of a campaign's shards as one; fails if one failed, refuses if one is missing.
+    Merge(MergeArgs),
     /// The planted bugs.
     Bugs,
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(args)) => command::replay(&args),
         Some(Command::Inspect(args)) => command::inspect(&args),
         Some(Command::Exhaust(args)) => command::exhaust(&args),
+        Some(Command::Merge(args)) => command::merge(&args),
         Some(Command::Bugs) => command::bugs(),
     };
     match result {

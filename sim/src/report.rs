@@ -3,6 +3,7 @@
 use crate::disk::Profile;
 use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
+use crate::merge::Part;
 use crate::runner::Sum;
 use crate::scenario::Events;
 use serde::Serialize;
@@ -42,6 +43,8 @@ pub struct Summary<'a> {
     plant: Option<&'a str>,
     trace_files: &'a [String],
     trace_bad_rows: u64,
+    #[serde(flatten)]
+    part: &'a Part,
     result: Result,
     seeds: u64,
     rechecked: u64,
@@ -73,6 +76,8 @@ pub struct Header<'a> {
     pub trace_files: &'a [String],
     /// Rows of it that could not be used.
     pub trace_bad_rows: u64,
+    /// The seeds that it is about.
+    pub part: &'a Part,
 }
 
 /// Faults need some runs to come up at all; below this number of seeds an unfired one is no finding.
@@ -80,6 +85,35 @@ const SEEDS_FOR_EVERY_FAULT: u64 = 1000;
 
 /// Nor below this number what a driver does in almost every seed.
 const SEEDS_FOR_EVERY_EVENT: u64 = 100;
+
+/// What decides on what a campaign came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence {
+    pub(crate) seeds: u64,
+    pub(crate) diverged: u64,
+    pub(crate) violations: u64,
+    pub(crate) acked_points_checked: u64,
+    /// What the driver does in almost every seed, and has not.
+    pub(crate) absent_events: usize,
+    /// Faults that should strike and never did.
+    pub(crate) unfired_faults: usize,
+}
+
+impl Evidence {
+    pub(crate) fn result(&self) -> Result {
+        let too_little = (self.seeds >= SEEDS_FOR_EVERY_FAULT && self.unfired_faults > 0)
+            || (self.seeds >= SEEDS_FOR_EVERY_EVENT && self.absent_events > 0);
+        if self.diverged > 0 {
+            Result::HarnessBroken
+        } else if self.violations > 0 {
+            Result::Violated
+        } else if self.acked_points_checked == 0 || too_little {
+            Result::NotMeasured
+        } else {
+            Result::Survived
+        }
+    }
+}
 
 impl<'a> Summary<'a> {
     /// Puts a sum into words.
@@ -94,17 +128,16 @@ impl<'a> Summary<'a> {
         let absent = |event: &&str| sum.events.get(event).is_none_or(|times| *times == 0);
         let events = header.driver.demanded_events().iter().copied().filter(absent);
         let not_measured: Vec<&str> = events.clone().chain(faults).collect();
-        let too_little = (sum.seeds >= SEEDS_FOR_EVERY_FAULT && !not_measured.is_empty())
-            || (sum.seeds >= SEEDS_FOR_EVERY_EVENT && events.count() > 0);
-        let result = if !sum.diverged.is_empty() {
-            Result::HarnessBroken
-        } else if !sum.failures.is_empty() {
-            Result::Violated
-        } else if sum.counts.acked_points_checked == 0 || too_little {
-            Result::NotMeasured
-        } else {
-            Result::Survived
+        let absent_events = events.count();
+        let evidence = Evidence {
+            seeds: sum.seeds,
+            diverged: sum.diverged.len() as u64,
+            violations: sum.failures.len() as u64,
+            acked_points_checked: sum.counts.acked_points_checked,
+            absent_events,
+            unfired_faults: not_measured.len() - absent_events,
         };
+        let result = evidence.result();
         Summary {
             kind: "summary",
             driver: header.driver.name(),
@@ -112,6 +145,7 @@ impl<'a> Summary<'a> {
             plant: header.plant,
             trace_files: header.trace_files,
             trace_bad_rows: header.trace_bad_rows,
+            part: header.part,
             result,
             seeds: sum.seeds,
             rechecked: sum.rechecked,
@@ -267,6 +301,7 @@ mod tests {
             plant: None,
             trace_files: &[],
             trace_bad_rows: 0,
+            part: &Part::default(),
         };
         assert_eq!(Summary::new(header, &Sum::default()).result(), Result::NotMeasured);
     }
@@ -279,6 +314,7 @@ mod tests {
             plant: None,
             trace_files: &[],
             trace_bad_rows: 0,
+            part: &Part::default(),
         };
         let mut sum = Sum { seeds: SEEDS_FOR_EVERY_EVENT, ..Sum::default() };
         sum.counts.acked_points_checked = 1;

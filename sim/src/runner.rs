@@ -196,7 +196,7 @@ fn seed_hash(seed: u64, hash: TraceHash) -> u64 {
 
 /// A panic in a run is a finding, which the report tells; the default message, with a backtrace if the environment asks
 /// for one, would drown it. Threads of the campaign are the only ones silenced.
-fn quiet_panics() {
+pub(crate) fn quiet_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let default = std::panic::take_hook();

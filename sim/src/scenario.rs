@@ -1,6 +1,6 @@
 //! What a run is asked to be, and what came of it: the words that drivers, runner and reports share.
 
-use crate::choice::Tape;
+use crate::choice::{Mark, Tape};
 use crate::disk::{Lie, Profile};
 use crate::drivers::Driver;
 use crate::fault::FaultCounts;
@@ -93,6 +93,8 @@ pub struct Outcome {
     pub hash: TraceHash,
     /// Every decision.
     pub tape: Tape,
+    /// Where the parts of the run began on it.
+    pub marks: Vec<Mark>,
     /// The timeline, if it was asked for.
     pub lines: Vec<String>,
 }

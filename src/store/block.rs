@@ -113,14 +113,16 @@ pub fn parse(bytes: &[u8]) -> Option<(BlockRef, &[u8])> {
     let (chunk, offset) = (reader.u64()?, reader.u64()?);
     let (first_lsn, end_lsn) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
     let (first_ts, last_ts) = (reader.i64()?, reader.i64()?);
-    let _ = reader.u64()?;
+    let reserved = reader.u64()?;
     let payload = reader.0.get(..payload_bytes as usize)?;
     let len = u32::try_from(HEADER_BYTES).ok()?.checked_add(payload_bytes)?;
     let sound = encoding == RAW
         && count > 0
         && (count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())
+        && reserved == 0
         && first_lsn < end_lsn
-        && first_ts <= last_ts;
+        && first_ts <= last_ts
+        && codec::first_and_last_time(payload, count as usize) == Some((first_ts, last_ts));
     if !sound || (crc32fast::hash(&bytes[8..len as usize]) != crc && !plant::on(Bug::F7)) {
         return None;
     }

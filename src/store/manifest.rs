@@ -34,6 +34,7 @@ use super::block::BlockRef;
 use super::version::{Edit, Geometry, StreamEdit, Version};
 use crate::codec::{Reader, round_up};
 use crate::lsn::{Lsn, Span};
+use crate::plant::{self, Bug};
 use crate::point::TagId;
 use std::ops::Range;
 
@@ -149,7 +150,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
     let body = reader.0.get(..body_bytes)?;
     let sound =
         record_bytes as usize >= HEADER_BYTES + body_bytes && (record_bytes as usize).is_multiple_of(STRIDE);
-    if !sound || crc32fast::hash(&bytes[8..HEADER_BYTES + body_bytes]) != crc {
+    if !sound || (crc32fast::hash(&bytes[8..HEADER_BYTES + body_bytes]) != crc && !plant::on(Bug::M1)) {
         return None;
     }
     let used_bytes = (HEADER_BYTES + body_bytes) as u64;
@@ -172,7 +173,8 @@ fn decode_body(body: &[u8]) -> Option<Edit> {
                 edit.geometry.as_mut()?.wal_streams = wal_streams;
             }
             EPOCH => edit.epoch = Some(reader.u32()?),
-            STREAM => stream = reader.u32().filter(|stream| *stream < STREAMS_LIMIT)?,
+            // In rising order, each once: as they are written.
+            STREAM => stream = reader.u32().filter(|next| (stream + 1..STREAMS_LIMIT).contains(next))?,
             SEGMENTS => of_stream(&mut edit, stream).segments = Some(reader.u32()?),
             SPAN => {
                 let span = Span { epoch: reader.u32()?, first_lsn: Lsn(reader.u64()?) };
@@ -235,7 +237,7 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
             Some(record) => {
                 version.apply(&record.edit);
                 records.push(offset..offset + record.used_bytes);
-                number += 1;
+                number = number.checked_add(1).ok_or((offset, "a record that another one can follow"))?;
                 offset += record.record_bytes;
             }
             // A record was synced before the next one was written: an intact later one proves that this one was whole.

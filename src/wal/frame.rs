@@ -30,6 +30,8 @@ use crate::point::{Entry, TagId};
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 48;
+/// Points of a frame, at most: a header that states more is damage, and no reason to look at so many bytes.
+pub const POINTS_MAX: usize = 1 << 16;
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
 /// The first bytes of every frame, format version included.
@@ -140,7 +142,7 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     let durable_lsn = Lsn(reader.u64()?);
     let payload = reader.0.get(..payload_bytes)?;
     let sound = encoding == RAW
-        && count > 0
+        && (1..=POINTS_MAX).contains(&(count as usize))
         && (count as usize).checked_mul(ENTRY_BYTES) == Some(payload_bytes)
         && first_lsn.0.checked_add(count.into()).is_some()
         && durable_lsn <= first_lsn;

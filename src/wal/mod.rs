@@ -43,12 +43,18 @@ pub(crate) fn segment_name(stream: usize, slot: usize) -> String {
     }
 }
 
+/// Slots of a stream, and more streams than any store has: as many as two and three digits can number. Whoever counts
+/// files by their names counts no further.
+const SLOTS_LIMIT: usize = 1000;
+const STREAMS_LIMIT: usize = 100;
+
 /// The stream and slot of the segment that has this name, if it is the name of one.
 pub(crate) fn segment_place(name: &str) -> Option<(usize, usize)> {
     let numbers = name.strip_prefix("wal-")?.strip_suffix(".log")?;
     let (stream, slot) = numbers.split_once('-').unwrap_or(("0", numbers));
     let (stream, slot) = (stream.parse().ok()?, slot.parse().ok()?);
-    (segment_name(stream, slot) == name).then_some((stream, slot))
+    let numbered = stream < STREAMS_LIMIT && slot < SLOTS_LIMIT;
+    (numbered && segment_name(stream, slot) == name).then_some((stream, slot))
 }
 
 /// Creates a segment. It is durable after a sync and its name after `sync_dir`, which the caller owes.

@@ -3,6 +3,7 @@
 mod bugs;
 mod exhaust;
 mod inspect;
+mod merge;
 mod replay;
 mod run;
 mod setting;
@@ -10,6 +11,7 @@ mod setting;
 pub use bugs::bugs;
 pub use exhaust::{ExhaustArgs, exhaust};
 pub use inspect::{InspectArgs, inspect};
+pub use merge::{MergeArgs, merge};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
 use setting::{SettingArgs, planted, save, write};

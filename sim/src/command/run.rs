@@ -7,6 +7,7 @@ use serde_json::json;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
+use tidewall_sim::merge::{Part, SOURCES, parse_shard};
 use tidewall_sim::model::{Verdict, Violation};
 use tidewall_sim::report::{Header, Summary};
 use tidewall_sim::runner::{self, Campaign, Failure};
@@ -27,7 +28,7 @@ pub struct RunArgs {
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
     /// Run part I of N (counted from 0) of the seeds
-    #[arg(long, value_name = "I/N", value_parser = shard)]
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     shard: Option<(u64, u64)>,
     /// Percentage of the seeds that run twice, and must give the same trace
     #[arg(long, value_name = "PERCENT", default_value_t = 2, value_parser = clap::value_parser!(u64).range(..=100))]
@@ -40,14 +41,6 @@ pub struct RunArgs {
     /// Where to save the tape of a failing seed
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-}
-fn shard(text: &str) -> Result<(u64, u64), String> {
-    let parsed =
-        text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
-    match parsed {
-        Some((index, count)) if index < count => Ok((index, count)),
-        _ => Err("must be I/N with I below N, such as 0/4".into()),
-    }
 }
 
 pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
@@ -106,6 +99,14 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
         plant: args.setting.plant.as_deref(),
         trace_files: &trace_files,
         trace_bad_rows: trace.as_ref().map_or(0, |trace| trace.bad_total),
+        part: &Part {
+            sources: SOURCES.into(),
+            start: args.start,
+            seeds_asked: seeds,
+            time_asked: args.time,
+            recheck_percent: args.recheck,
+            shard: format!("{}/{}", shard.0, shard.1),
+        },
     };
     let summary = Summary::new(header, &sum);
     for failure in &sum.failures {

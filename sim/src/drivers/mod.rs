@@ -158,7 +158,7 @@ pub fn of(bug: Bug) -> Option<Driver> {
 }
 
 /// How a step of a run ends.
-type Step = Result<(), Violation>;
+pub(crate) type Step = Result<(), Violation>;
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
@@ -170,7 +170,7 @@ pub fn is_running() -> bool {
 }
 
 /// Runs with a planted bug switched on for this thread; a panic is a violation.
-fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
+pub(crate) fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
     plant::set(bug);
     RUNNING.set(true);
     let ended = catch_unwind(AssertUnwindSafe(run));

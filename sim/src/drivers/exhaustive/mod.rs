@@ -41,14 +41,15 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
     if let Some(violation) = &violation {
         timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
     }
-    let tape = chooser.lock().made().clone();
+    let chooser = chooser.lock();
     Outcome {
         violation,
         counts,
         faults: FaultCounts::default(),
         events: Events::new(),
         hash: timeline.hash(),
-        tape,
+        tape: chooser.made().clone(),
+        marks: chooser.marks().to_vec(),
         lines: timeline.lines(),
     }
 }

@@ -95,13 +95,16 @@ impl FromStr for Story {
 }
 
 impl Story {
-    /// Draws a story. It ends with the first 0, so that a tape that is used up ends it.
+    /// Draws a story. It ends with the first 0, or with the tape's operations.
     pub fn draw(chooser: &mut Chooser) -> Story {
         let geometry = Geometry {
             two_streams: chooser.below(Concern::Shape, 2) == 1,
             staged: chooser.below(Concern::Shape, 2) == 1,
         };
         let op = || {
+            if !chooser.begin_operation() {
+                return None;
+            }
             let number = chooser.below(Concern::Ops, Op::ALL.len() as u32 + 1) as usize;
             Some(Op::ALL[number.checked_sub(1)?].1)
         };
@@ -118,7 +121,6 @@ impl Story {
                 Op::ALL.iter().position(|(_, known)| known == op).expect("`ALL` has every operation");
             tape.push(Concern::Ops, number as u32 + 1);
         }
-        tape.push(Concern::Ops, 0);
         tape
     }
 }

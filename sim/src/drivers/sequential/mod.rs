@@ -1,6 +1,6 @@
 //! One thread, crashes at any I/O: the fastest driver.
 //!
-//! A run opens an engine on a simulated disk and performs some two hundred operations. Crashes come in three ways: in
+//! A run opens an engine on a simulated disk and performs some two hundred operations, or as many as its tape has. Crashes come in three ways: in
 //! the middle of an operation, after which the run goes on from what survived; as a kill of the process alone; and *on
 //! the side*, from a snapshot of the disk at some I/O, which is recovered and judged while the run itself goes on. Each
 //! recovery can crash again, three deep, and meet errors of its own.
@@ -53,6 +53,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         events: Events::new(),
         hash: timeline.hash(),
         tape: run.chooser.made().clone(),
+        marks: run.chooser.marks().to_vec(),
         lines: timeline.lines(),
     }
 }
@@ -142,11 +143,16 @@ impl<'a> Run<'a> {
         self.timeline.note(&[], || format!("SHAPE    {:?}", self.shape));
         self.recover()?;
         for number in 0..self.shape.ops {
+            if !self.chooser.begin_operation() {
+                break;
+            }
             let op = self.next_op();
             self.counts.operations += 1;
             self.timeline.note(&[number.into(), op as u64], || format!("{number:>4} {op:?}"));
             if !self.disk.awaits_snapshot() {
-                let away = self.chooser.below(Concern::Crash, self.shape.snapshot_every);
+                // Counted from the far end: the plainest choice is the one that disturbs a short run least.
+                let every = self.shape.snapshot_every;
+                let away = every - 1 - self.chooser.below(Concern::Crash, every);
                 let when = self.when();
                 self.disk.arm_snapshot(away, when);
             }
@@ -221,6 +227,7 @@ impl<'a> Run<'a> {
 
     /// The faults stop: everything must work again, and nothing may be missing.
     fn end(&mut self) -> Step {
+        self.chooser.mark();
         self.timeline.note(&[], || " END the faults stop".into());
         self.disk.heal();
         if self.read_only {

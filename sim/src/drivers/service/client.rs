@@ -29,6 +29,13 @@ pub async fn run(world: World, client: u32) {
     let mut source = Source { client, next_slot: BTreeMap::new() };
     let batches = world.lock().plan.batches;
     for batch in 1..=batches {
+        let pause_ms = {
+            let world = &mut *world.lock();
+            if !world.chooser.begin_operation() {
+                break;
+            }
+            world.chooser.below(Concern::Ops, world.plan.pause_ms + 1)
+        };
         let request = Request { client, batch, points: source.points(&world, batch) };
         world.lock().promise.sent(client, batch, &request.points);
         world.lock().count(event::BATCHES, true);
@@ -38,10 +45,6 @@ pub async fn run(world: World, client: u32) {
         world.note(&[client.into(), batch.into(), boot.into()], || {
             format!("client {client}: batch {batch} is acknowledged, by life {boot} of the collector")
         });
-        let pause_ms = {
-            let world = &mut *world.lock();
-            world.chooser.below(Concern::Ops, world.plan.pause_ms + 1)
-        };
         sleep(Duration::from_millis(pause_ms.into())).await;
     }
 }

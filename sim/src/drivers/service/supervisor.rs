@@ -85,6 +85,9 @@ impl Supervisor {
     async fn disturb(&self) -> Step {
         let disturbances = self.world.lock().plan.disturbances;
         for _ in 0..disturbances {
+            if !self.world.lock().chooser.begin_operation() {
+                break;
+            }
             self.wait(self.draw(Concern::Ops, 1, 120)).await?;
             if self.are_done() {
                 break;

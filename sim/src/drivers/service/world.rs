@@ -108,6 +108,7 @@ impl World {
             events: state.events.clone(),
             hash: self.timeline.hash(),
             tape: state.chooser.made().clone(),
+            marks: state.chooser.marks().to_vec(),
             lines: self.timeline.lines(),
         }
     }

@@ -141,7 +141,9 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
     }
     run.take_counts();
-    let tape = world.chooser.lock().made().clone();
+    let chooser = world.chooser.lock();
+    let (tape, marks) = (chooser.made().clone(), chooser.marks().to_vec());
+    drop(chooser);
     Outcome {
         violation: ended.err(),
         counts: run.counts,
@@ -149,6 +151,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         events: std::mem::take(&mut *world.events.lock()),
         hash: timeline.hash(),
         tape,
+        marks,
         lines: timeline.lines(),
     }
 }
@@ -178,6 +181,9 @@ impl Run<'_> {
         };
         let mut clock = 10;
         for number in 0..lives {
+            if number > 0 && self.world.chooser.lock().is_exhausted() {
+                break;
+            }
             let life = Life::draw(&mut self.world.chooser.lock(), &geometry, &mut clock);
             self.world.timeline.note(&[number], || format!("LIFE {number}  {life:?}"));
             self.live(&life)?;

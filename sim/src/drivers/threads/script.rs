@@ -78,6 +78,7 @@ impl Life {
             closer.push(Op::Close);
             threads.push(closer);
         }
+        chooser.mark();
         let end = chooser.pick(shape, &[End::PowerCut, End::PowerCut, End::Kill, End::Close]);
         let settle = chooser.chance(shape, 96);
         Life { config, threads, end, settle }
@@ -108,9 +109,10 @@ fn ends_with_close(script: &[Op]) -> bool {
 
 fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
     let ops = chooser.between(Concern::Ops, 3, 9);
-    let draw = |_| match chooser.below(Concern::Ops, 16) {
-        0 => Op::Sync,
-        1 => Op::Flush,
+    draw_ops(ops, chooser, |chooser| match chooser.below(Concern::Ops, 17) {
+        0 => None,
+        1 => Some(Op::Sync),
+        2 => Some(Op::Flush),
         _ => {
             let count =
                 if chooser.chance(Concern::Ops, 96) { chooser.between(Concern::Ops, 2, 5) } else { 1 };
@@ -126,13 +128,22 @@ fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
                     _ => (writer, *clock * 10),
                 }
             };
-            Op::Write((0..count).map(&mut point).collect())
+            Some(Op::Write((0..count).map(&mut point).collect()))
         }
-    };
-    (0..ops).map(draw).collect()
+    })
+}
+
+/// So many operations of one thread, or as many as the tape has. The plainest one is none at all, so that what shrinks
+/// tapes can take one away and leave the others to the threads that had them.
+fn draw_ops(ops: u32, chooser: &mut Chooser, mut draw: impl FnMut(&mut Chooser) -> Option<Op>) -> Vec<Op> {
+    let one = |_| chooser.begin_operation().then(|| draw(chooser));
+    (0..ops).map_while(one).flatten().collect()
 }
 
 type Weights = [(u32, Op); 5];
+
+/// Weight of no operation.
+const NOTHING: u32 = 1;
 
 const SYNCER: Weights = [(8, Op::Sync), (3, Op::Flush), (1, Op::Stats), (1, Op::Step), (0, Op::Space)];
 const READER: Weights =
@@ -141,11 +152,14 @@ const READER: Weights =
 const KEEPER: Weights = [(6, Op::Step), (2, Op::Stats), (1, Op::Flush), (1, Op::Space), (0, Op::Sync)];
 
 fn draw_role(chooser: &mut Chooser, weights: &Weights) -> Vec<Op> {
-    let shares: Vec<u32> = weights.iter().map(|(share, _)| *share).collect();
+    let mut shares = vec![NOTHING];
+    shares.extend(weights.iter().map(|(share, _)| *share));
     let ops = chooser.between(Concern::Ops, 2, 7);
-    let draw = |_| match &weights[chooser.weighted(Concern::Ops, &shares)].1 {
-        Op::Query(0) => Op::Query(chooser.pick(Concern::Data, &TAGS)),
-        op => op.clone(),
-    };
-    (0..ops).map(draw).collect()
+    draw_ops(ops, chooser, |chooser| match chooser.weighted(Concern::Ops, &shares) {
+        0 => None,
+        index => match &weights[index - 1].1 {
+            Op::Query(0) => Some(Op::Query(chooser.pick(Concern::Data, &TAGS))),
+            op => Some(op.clone()),
+        },
+    })
 }
