@@ -139,7 +139,7 @@ pub(super) fn crash(
             if len > file.durable_len {
                 counts.count(Fault::SizeKept, hollow);
             }
-            Arc::new(File::durable(bytes))
+            Arc::new(file.survivor(bytes))
         })
         .collect();
     fates.count(counts);
