@@ -24,11 +24,13 @@
 //! | [`drivers`] | who calls the engine, and when it crashes |
 //! | [`scenario`] | what a run is asked to be, and what came of it |
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
+//! | [`assume`] | on which disks the engine is right |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //!
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
+pub mod assume;
 pub mod choice;
 pub mod damage;
 pub mod disk;

@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{InspectArgs, ReplayArgs, RunArgs, Unusable};
+use command::{AssumeArgs, InspectArgs, ReplayArgs, RunArgs, Unusable};
 use std::process::ExitCode;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
@@ -29,6 +29,8 @@ enum Command {
     Replay(ReplayArgs),
     /// A real directory read without opening it: segments, frames, blocks, manifest, every checksum.
     Inspect(InspectArgs),
+    /// On which disks the engine is right: a table, and the weakest disk.
+    Assume(AssumeArgs),
     /// The planted bugs.
     Bugs,
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => command::run(&args),
         Some(Command::Replay(args)) => command::replay(&args),
         Some(Command::Inspect(args)) => command::inspect(&args),
+        Some(Command::Assume(args)) => command::assume(&args),
         Some(Command::Bugs) => command::bugs(),
     };
     match result {

@@ -1,11 +1,13 @@
 //! The commands, one file each; each returns the exit status.
 
+mod assume;
 mod bugs;
 mod inspect;
 mod replay;
 mod run;
 mod setting;
 
+pub use assume::{AssumeArgs, assume};
 pub use bugs::bugs;
 pub use inspect::{InspectArgs, inspect};
 pub use replay::{ReplayArgs, replay};

@@ -35,6 +35,8 @@ pub struct File {
     /// Dirty sectors that a failed sync marked clean: no sync will write them, unless they are written to again.
     abandoned: Vec<u32>,
     pub(super) durable_len: u64,
+    /// The last write, to any file, before a renaming that is durable gave it its name; 0 if none did.
+    pub(super) named_after: u64,
     /// Lengths that the file had since the last sync, the present one last; empty when it is the durable one.
     pub(super) lens: Vec<Length>,
 }
@@ -389,7 +391,11 @@ impl Media {
         if self.names_abandoned {
             return;
         }
-        self.name_changes.clear();
+        for change in self.name_changes.drain(..) {
+            if let NameChange::Rename { inode, after, .. } = change {
+                Arc::make_mut(&mut self.files[inode]).named_after = after;
+            }
+        }
         self.durable_names = self.names.clone();
     }
 

@@ -109,6 +109,7 @@ impl Exec for Shuffled {
 impl<'a> Run<'a> {
     fn new(mut chooser: Chooser, setting: Setting<'a>, timeline: Timeline) -> Run<'a> {
         let shape = Shape::draw(&mut chooser);
+        let shape = setting.sector_bytes.map_or(shape.clone(), |bytes| shape.with_sectors(bytes));
         let source = Source::new(&shape, setting.trace, &mut chooser);
         let disk = SimDisk::new(timeline.clone());
         disk.set_lie(setting.lie);
