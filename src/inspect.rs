@@ -3,7 +3,7 @@
 //! Nothing is written and no lock is taken, so it can look at a store that refuses to open, at a copy, or (with a
 //! chance of seeing a write half-way) at one in use. It judges by the same functions as recovery.
 
-use crate::disk::Disk;
+use crate::disk::{Disk, OpenMode, read_all};
 use crate::error::{Corruption, Error, Result};
 use crate::lsn::{Generation, Lsn};
 use crate::store::block::{self, BlockRef};
@@ -113,7 +113,7 @@ impl Inspection {
 /// Reads a directory. Damage is part of the result; only a disk that cannot be read at all is an error.
 ///
 /// # Errors
-/// `Io` when the directory cannot be listed or a log segment not be read.
+/// `Io` when the directory cannot be listed or a log segment not be opened.
 pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
     let names = disk.list().map_err(|error| Error::io("list", ".", error))?;
     let mut damage = Vec::new();
@@ -137,9 +137,12 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
     });
     let (sector_bytes, streams) = (known.geometry.sector_bytes.max(512), known.streams.len());
     let segments = places.into_iter().filter(|(stream, _)| *stream < streams);
-    let segments = segments.map(|place| survey::read_segment(disk, place, sector_bytes, streams));
-    let logs =
-        survey::order_logs(segments.collect::<Result<_>>()?, &known, |stream, _| stream.checkpoint_lsn);
+    let read = |(stream, slot)| {
+        let bytes = read_around(disk, &segment_name(stream, slot), &mut damage)?;
+        Ok(survey::scan_segment((stream, slot), bytes, sector_bytes, streams))
+    };
+    let segments = segments.map(read).collect::<Result<_>>()?;
+    let logs = survey::order_logs(segments, &known, |stream, _| stream.checkpoint_lsn);
     if version.is_some() {
         damage.extend(logs.iter().zip(&known.streams).filter_map(|(log, stream)| log.corruption(stream)));
     }
@@ -160,6 +163,28 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
         unknown_files: names.iter().filter(|name| !ours(name)).cloned().collect(),
         damage,
     })
+}
+
+/// Bytes that a disk gives or refuses together.
+const STRIDE: usize = 512;
+
+/// A file without what cannot be read of it: there are zeros in its place, and a note.
+fn read_around(disk: &dyn Disk, name: &str, damage: &mut Vec<Corruption>) -> Result<Vec<u8>> {
+    let file = disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))?;
+    if let Ok(bytes) = read_all(&*file) {
+        return Ok(bytes);
+    }
+    let len = file.len().map_err(|error| Error::io("measure", name, error))?;
+    let mut bytes = vec![0; len as usize];
+    for (index, part) in bytes.chunks_mut(STRIDE).enumerate() {
+        let offset = (index * STRIDE) as u64;
+        if let Err(error) = file.read_at(offset, part) {
+            part.fill(0);
+            let expected = format!("bytes that can be read ({error})");
+            damage.push(Corruption { file: name.into(), offset, expected });
+        }
+    }
+    Ok(bytes)
 }
 
 fn describe_segments(log: &survey::Log) -> Vec<SegmentInfo> {
@@ -206,9 +231,12 @@ fn inspect_chunks(
             match survey::check_chunk(disk, number, end, version.geometry.chunk_bytes) {
                 Ok(()) => {}
                 Err(Error::Corrupt(corruption)) => damage.push(corruption),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let expected = format!("a readable header ({error})");
+                    damage.push(Corruption { file: file.clone(), offset: 0, expected });
+                }
             }
-            bytes = survey::read_file(disk, &file).unwrap_or_default();
+            bytes = read_around(disk, &file, damage).unwrap_or_default();
         }
         let mut judged = Vec::new();
         for block in named {

@@ -67,6 +67,7 @@ bugs! {
     C10: "a bell is rung without the lock of who is falling asleep: the last wake-up is lost",
     C11: "who gives back the turn to do a log's I/O wakes nobody",
     L1: "who waits for the turn to do a log's I/O gives up after some time, and believes that it was done",
+    P1: "a synced group is not filled up to its sector: the next frame goes into a sector that is durable",
     R1: "a bell that has been rung is looked at with a relaxed load before it is rung again",
     R2: "a thread that waits for a group's manifest edit leaves when the edit was written, not when it was synced",
     R3: "a query looks at the version after it has let go of the tag's buffer",

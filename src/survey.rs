@@ -51,8 +51,18 @@ pub(crate) fn read_segment(
     streams: usize,
 ) -> Result<Segment> {
     let bytes = read_file(disk, &segment_name(stream, slot))?;
+    Ok(scan_segment((stream, slot), bytes, sector_bytes, streams))
+}
+
+/// A segment with these bytes, scanned.
+pub(crate) fn scan_segment(
+    (stream, slot): (usize, usize),
+    bytes: Vec<u8>,
+    sector_bytes: u64,
+    streams: usize,
+) -> Segment {
     let scan = scan::segment(&bytes, sector_bytes, |tag| tag.stream(streams) == stream);
-    Ok(Segment { stream, slot, bytes, scan })
+    Segment { stream, slot, bytes, scan }
 }
 
 /// The logs of all streams, each from where `from` says on. Segments of streams that the store does not have are no

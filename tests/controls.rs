@@ -5,7 +5,7 @@
 
 use tidewall::plant::Bug;
 use tidewall_sim::disk::Lie;
-use tidewall_sim::drivers;
+use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::fault::Fault;
 use tidewall_sim::model::Verdict;
 use tidewall_sim::runner::{self, Campaign, Sum};
@@ -23,8 +23,37 @@ fn an_honest_disk_and_a_sound_engine_survive_and_every_fault_strikes() {
     assert!(sum.rechecked >= 150, "{} seeds ran twice", sum.rechecked);
     assert!(sum.counts.crashes >= 5 * sum.seeds, "{} crashes", sum.counts.crashes);
     assert!(sum.counts.acked_points_checked > 1_000_000);
-    let unfired: Vec<_> = Fault::ALL.iter().filter(|fault| sum.faults.of(**fault).fired == 0).collect();
-    assert!(unfired.is_empty(), "never struck: {unfired:?}");
+    assert_eq!(unfired(Driver::Sequential, &sum), []);
+}
+
+#[test]
+fn the_engine_with_all_its_threads_survives_and_every_fault_strikes() {
+    let sum = campaign(1500, Setting { driver: Driver::Threads, ..Setting::default() });
+    assert_eq!(sum.failures.first().map(|failure| failure.violation.to_string()), None);
+    assert_eq!(unfired(Driver::Threads, &sum), []);
+}
+
+/// Faults that a driver was asked for and that never struck.
+fn unfired(driver: Driver, sum: &Sum) -> Vec<Fault> {
+    let never = |fault: &Fault| driver.strikes_with(*fault) && sum.faults.of(*fault).fired == 0;
+    Fault::ALL.iter().copied().filter(never).collect()
+}
+
+/// Whatever a schedule does, a wait of two hundred looks is not over while another thread's I/O is on time.
+#[test]
+fn a_wait_that_gives_up_is_found_by_an_i_o_that_is_late() {
+    let setting = Setting { driver: Driver::Threads, plant: Some(Bug::L1), ..Setting::default() };
+    let mut late = 0;
+    for seed in 0..1000 {
+        let outcome = runner::run_seed(seed, setting);
+        let stalled = outcome.faults.of(Fault::Stall).fired > 0;
+        if let Some(violation) = outcome.violation {
+            assert!(stalled, "seed {seed} needs no stall: {violation}");
+            late += 1;
+        }
+    }
+    assert!(late > 0, "no stall was long enough");
+    println!("{late} of 1000 seeds");
 }
 
 #[test]

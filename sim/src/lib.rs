@@ -26,11 +26,13 @@
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
 //! | [`fuzz`] | what a fuzzer asks of the engine, and its corpus |
 //! | [`merge`] | the summaries of shards, added up |
+//! | [`assume`] | on which disks the engine is right |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //!
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
+pub mod assume;
 pub mod choice;
 pub mod damage;
 pub mod disk;

@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, Unusable};
+use command::{AssumeArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, Unusable};
 use std::process::ExitCode;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
@@ -33,6 +33,8 @@ enum Command {
     Exhaust(ExhaustArgs),
     /// The summaries of a campaign's shards as one; fails if one failed, refuses if one is missing.
     Merge(MergeArgs),
+    /// On which disks the engine is right: a table, and the weakest disk.
+    Assume(AssumeArgs),
     /// The planted bugs.
     Bugs,
 }
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => command::inspect(&args),
         Some(Command::Exhaust(args)) => command::exhaust(&args),
         Some(Command::Merge(args)) => command::merge(&args),
+        Some(Command::Assume(args)) => command::assume(&args),
         Some(Command::Bugs) => command::bugs(),
     };
     match result {

@@ -234,7 +234,11 @@ impl<'a> Summary<'a> {
             }
             text.push_str("\n  fault                        armed        fired\n");
             for (name, count) in &self.faults {
-                let note = if count.fired == 0 { "   not measured" } else { "" };
+                let note = match count.fired {
+                    0 if self.not_measured.contains(name) => "   not measured",
+                    0 => "   not asked for",
+                    _ => "",
+                };
                 writeln!(text, "  {name:<24} {:>9} {:>12}{note}", grouped(count.armed), grouped(count.fired))
                     .expect("a string takes everything");
             }

@@ -16,8 +16,10 @@ use tidewall::plant::Bug;
 pub struct Setting<'a> {
     /// Who runs the engine.
     pub driver: Driver,
-    /// What a crash can do inside a sector.
+    /// What the disk promises about unsynced writes.
     pub profile: Profile,
+    /// The engine's `sector_bytes`; 512 if it is not said. The sequential driver's runs only.
+    pub sector_bytes: Option<u64>,
     /// Recorded points instead of generated ones.
     pub trace: Option<&'a Trace>,
     /// A planted bug in the engine.

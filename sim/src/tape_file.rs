@@ -25,6 +25,8 @@ pub struct TapeFile {
     pub driver: String,
     /// The persistence profile.
     pub profile: String,
+    /// The engine's sectors, if they are not those of 512 bytes.
+    pub sector_bytes: Option<u64>,
     /// The planted bug.
     pub plant: Option<String>,
     /// Recorded data that it ran on.
@@ -38,6 +40,9 @@ impl TapeFile {
     pub fn to_text(&self) -> String {
         let story = self.story.replace('\n', " ");
         let mut text = format!("# {story}\n{MAGIC}\ndriver: {}\nprofile: {}\n", self.driver, self.profile);
+        if let Some(bytes) = self.sector_bytes {
+            text += &format!("sector_bytes: {bytes}\n");
+        }
         if let Some(plant) = &self.plant {
             text += &format!("plant: {plant}\n");
         }
@@ -65,6 +70,10 @@ impl TapeFile {
             match line.split_once(": ") {
                 Some(("driver", driver)) => file.driver = driver.into(),
                 Some(("profile", profile)) => file.profile = profile.into(),
+                Some(("sector_bytes", bytes)) => match bytes.parse() {
+                    Ok(bytes) => file.sector_bytes = Some(bytes),
+                    Err(_) => return Some(Err(format!("not a number of bytes: {bytes}"))),
+                },
                 Some(("plant", plant)) => file.plant = Some(plant.into()),
                 Some(("trace", trace)) => file.trace.push(trace.into()),
                 _ => streams += &format!("{line}\n"),
@@ -89,6 +98,7 @@ mod tests {
             story: "seed 3: a story".into(),
             driver: "service".into(),
             profile: "byte".into(),
+            sector_bytes: Some(4096),
             plant: Some("W6".into()),
             trace: vec!["a b.csv".into()],
             tape: chooser.made().clone(),

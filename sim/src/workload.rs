@@ -143,6 +143,19 @@ impl Shape {
         }
     }
 
+    /// The same on sectors of so many bytes, a multiple of 512.
+    pub fn with_sectors(mut self, sector_bytes: u64) -> Shape {
+        let config = &mut self.config;
+        // One sector more than has to be, so that not every sync fills a segment.
+        let sectors = |bytes: u64| bytes.next_multiple_of(sector_bytes) + sector_bytes;
+        if sector_bytes != config.sector_bytes {
+            config.segment_bytes = sectors(config.segment_bytes);
+            config.chunk_bytes = sectors(config.chunk_bytes);
+            config.sector_bytes = sector_bytes;
+        }
+        self
+    }
+
     /// The next operation.
     pub fn op(&self, chooser: &mut Chooser) -> Op {
         OPS[chooser.weighted(Concern::Ops, &self.weights)]

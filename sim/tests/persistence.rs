@@ -148,6 +148,13 @@ fn a_file_has_its_data_before_it_has_its_name_where_data_is_ordered() {
     ] {
         let whole: BTreeSet<_> = whole.iter().map(|sectors| sectors.to_vec()).collect();
         assert_eq!(survivors(&format!("512/old/{names}/any/ordered"), make, sectors), whole, "{names}");
+        let synced = || {
+            let disk = make();
+            disk.sync_dir().unwrap();
+            disk
+        };
+        let named = survivors(&format!("512/old/{names}/any/ordered"), synced, sectors);
+        assert_eq!(named, [vec![9, 9], vec![8, 9]].into(), "{names}: the name is durable");
         let loose = survivors(&format!("512/old/{names}/any/none"), make, sectors);
         assert!(loose.contains(&vec![0, 9]), "{names}: {loose:?}");
     }

@@ -8,6 +8,7 @@ use tidewall_sim::scenario::{Counts, Events, Outcome, Setting};
 
 const SETTING: Setting<'_> = Setting {
     driver: Driver::Threads,
+    sector_bytes: None,
     profile: tidewall_sim::disk::Profile::Any,
     trace: None,
     plant: None,

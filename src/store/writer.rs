@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::plant::{self, Bug};
 use crate::sync::{Arc, AtomicU64, Ordering};
+use std::io::ErrorKind;
 
 /// Where one block goes.
 #[derive(Clone)]
@@ -188,7 +189,7 @@ impl ManifestWriter {
     /// Starts a file that holds `version` and takes the manifest's name: also how a store is created.
     ///
     /// # Errors
-    /// `Io` when the new file could not be written; nothing has changed. `ReadOnly` when it is unknown which of the
+    /// `Io` when the new file could not be written, or there was no space to rename it; nothing has changed. `ReadOnly` when it is unknown which of the
     /// two files the name means.
     pub(crate) fn replace(
         disk: &Arc<dyn Disk>,
@@ -205,7 +206,13 @@ impl ManifestWriter {
         if !plant::on(Bug::N2) {
             health.final_result("sync", next, file.sync())?;
         }
-        health.final_result("rename", next, disk.rename(next, manifest::NAME))?;
+        match disk.rename(next, manifest::NAME) {
+            // I9: a full disk has not begun it, so the name still means the old file.
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                return Err(Error::io("rename", next, error));
+            }
+            renamed => health.final_result("rename", next, renamed)?,
+        }
         health.final_result("sync of the directory after renaming", next, disk.sync_dir())?;
         let end = record.len() as u64;
         Ok(ManifestWriter {

@@ -58,7 +58,7 @@ pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
         stories: args.stories,
         depth: args.depth,
         persistence: args.profile,
-        plant: planted(args.plant.as_deref())?,
+        plant: args.plant.as_deref().map(planted).transpose()?,
         jobs: args.jobs.unwrap_or_else(runner::processors),
     };
     if !args.json {

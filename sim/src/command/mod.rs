@@ -1,5 +1,6 @@
 //! The commands, one file each; each returns the exit status.
 
+mod assume;
 mod bugs;
 mod exhaust;
 mod inspect;
@@ -8,6 +9,7 @@ mod replay;
 mod run;
 mod setting;
 
+pub use assume::{AssumeArgs, assume};
 pub use bugs::bugs;
 pub use exhaust::{ExhaustArgs, exhaust};
 pub use inspect::{InspectArgs, inspect};

@@ -36,6 +36,7 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
                     let file = file.map_err(|why| Unusable(format!("{}: {why}", args.what)))?;
                     setting_args.set_driver(&file.driver)?;
                     setting_args.profile = file.profile;
+                    setting_args.set_sector_bytes(file.sector_bytes);
                     setting_args.plant = setting_args.plant.or(file.plant);
                     if setting_args.trace.is_empty() {
                         setting_args.trace = file.trace.iter().map(PathBuf::from).collect();
@@ -52,6 +53,7 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     let setting = Setting {
         driver: setting_args.driver()?,
         profile: setting_args.profile()?,
+        sector_bytes: setting_args.sector_bytes(),
         trace: trace.as_ref(),
         plant,
         with_lines: !args.json,

@@ -55,6 +55,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     let setting = Setting {
         driver,
         profile: args.setting.profile()?,
+        sector_bytes: args.setting.sector_bytes(),
         trace: trace.as_ref(),
         plant,
         ..Setting::default()

@@ -20,6 +20,9 @@ pub struct SettingArgs {
     /// 512/garbage/independent/any/none
     #[arg(long, default_value = "any", value_parser = profile_name)]
     pub profile: String,
+    /// The engine's sectors [default: 512]; the sequential driver's only
+    #[arg(long, value_name = "BYTES", value_parser = ["512", "1024", "2048", "4096"])]
+    sector_bytes: Option<String>,
     /// Recorded sensor data as the workload; may be given several times
     #[arg(long, value_name = "CSV")]
     pub trace: Vec<PathBuf>,
@@ -56,7 +59,18 @@ impl SettingArgs {
                 driver.name()
             )));
         }
+        if driver != Driver::Sequential && self.sector_bytes.is_some() {
+            return Err(Unusable(format!("the {} driver has no --sector-bytes", driver.name())));
+        }
         Ok(driver)
+    }
+
+    pub fn sector_bytes(&self) -> Option<u64> {
+        self.sector_bytes.as_ref().map(|bytes| bytes.parse().expect("one of the possible values"))
+    }
+
+    pub fn set_sector_bytes(&mut self, bytes: Option<u64>) {
+        self.sector_bytes = bytes.map(|bytes| bytes.to_string());
     }
 
     fn driver_name(&self) -> &'static str {
@@ -70,7 +84,7 @@ impl SettingArgs {
     }
 
     pub fn plant(&self) -> Result<Option<Bug>, Unusable> {
-        planted(self.plant.as_deref())
+        self.plant.as_deref().map(planted).transpose()
     }
 
     pub fn profile(&self) -> Result<Profile, Unusable> {
@@ -105,6 +119,9 @@ impl SettingArgs {
         if self.profile != "any" {
             words += &format!(" --profile {}", self.profile);
         }
+        if let Some(bytes) = &self.sector_bytes {
+            words += &format!(" --sector-bytes {bytes}");
+        }
         for path in &self.trace {
             words += &format!(" --trace {}", path.display());
         }
@@ -116,15 +133,12 @@ impl SettingArgs {
 }
 
 /// The planted bug with this name.
-pub fn planted(name: Option<&str>) -> Result<Option<Bug>, Unusable> {
-    let Some(name) = name else { return Ok(None) };
-    match Bug::ALL.iter().find(|bug| bug.name() == name) {
-        Some(bug) => Ok(Some(*bug)),
-        None => {
-            let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
-            Err(Unusable(format!("no planted bug is called {name}; there are {}", names.join(", "))))
-        }
-    }
+pub fn planted(name: &str) -> Result<Bug, Unusable> {
+    let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+    bug.ok_or_else(|| {
+        let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        Unusable(format!("no planted bug is called {name}; there are {}", names.join(", ")))
+    })
 }
 
 pub fn save(path: &Path, seed: u64, setting: &SettingArgs, outcome: &Outcome) -> Result<(), Unusable> {
@@ -136,6 +150,7 @@ pub fn save(path: &Path, seed: u64, setting: &SettingArgs, outcome: &Outcome) ->
         story,
         driver: setting.driver_name().into(),
         profile: setting.profile.clone(),
+        sector_bytes: setting.sector_bytes(),
         plant: setting.plant.clone(),
         trace: setting.trace_files(),
         tape: outcome.tape.clone(),

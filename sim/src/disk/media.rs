@@ -25,6 +25,8 @@ struct Version {
 pub struct File {
     /// What reads see.
     bytes: Vec<u8>,
+    /// What each sector held before the sync that made it what it is; as long as it has to be.
+    older: Vec<u8>,
     /// The contents of dirty sectors, durable ones included: the bytes of `versions[n]` are the `n`-th `SECTOR` of
     /// `contents`. Two vectors that a sync empties, because most sectors live for a few calls only.
     versions: Vec<Version>,
@@ -33,6 +35,8 @@ pub struct File {
     /// Dirty sectors that a failed sync marked clean: no sync will write them, unless they are written to again.
     abandoned: Vec<u32>,
     pub(super) durable_len: u64,
+    /// The last write, to any file, before a renaming that is durable gave it its name; 0 if none did.
+    pub(super) named_after: u64,
     /// Lengths that the file had since the last sync, the present one last; empty when it is the durable one.
     pub(super) lens: Vec<Length>,
 }
@@ -57,6 +61,11 @@ pub(super) struct DirtySector<'a> {
 impl File {
     pub(super) fn durable(bytes: Vec<u8>) -> File {
         File { durable_len: bytes.len() as u64, bytes, ..File::default() }
+    }
+
+    /// The file of which these bytes survive.
+    pub(super) fn survivor(&self, bytes: Vec<u8>) -> File {
+        File { older: self.older.clone(), ..File::durable(bytes) }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -143,6 +152,13 @@ impl File {
 
     pub(super) fn sync(&mut self) {
         let abandoned = std::mem::take(&mut self.abandoned);
+        for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
+            if version.write == 0 && !abandoned.contains(&version.sector) {
+                let start = version.sector as usize * SECTOR;
+                self.older.resize(self.older.len().max(start + SECTOR), 0);
+                self.older[start..start + SECTOR].copy_from_slice(content);
+            }
+        }
         let mut contents = Vec::new();
         if !abandoned.is_empty() {
             for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
@@ -209,6 +225,32 @@ impl File {
     pub(super) fn settle_len(&mut self, len: u64) {
         self.bytes.truncate(len as usize);
         self.durable_len = self.len();
+    }
+
+    /// What a sector held before, as far as the file has it.
+    pub(super) fn older(&self, sector: usize) -> &[u8] {
+        let start = sector * SECTOR;
+        let end = (start + SECTOR).min(self.bytes.len()).min(self.older.len());
+        self.older.get(start..end).unwrap_or_default()
+    }
+
+    /// Bytes of a sector that were others before.
+    pub(super) fn renewed(&self, sector: usize) -> Vec<u64> {
+        let start = sector * SECTOR;
+        let older = self.older(sector);
+        let now = self.bytes.get(start..).unwrap_or_default();
+        (0..older.len()).filter(|at| older[*at] != now[*at]).map(|at| (start + at) as u64).collect()
+    }
+
+    /// A sector holds what it held before.
+    pub(super) fn age(&mut self, sector: usize) {
+        let older = self.older(sector).to_vec();
+        let start = sector * SECTOR;
+        self.bytes[start..start + older.len()].copy_from_slice(&older);
+    }
+
+    pub(super) fn zero(&mut self, from: u64) {
+        self.bytes[from as usize..].fill(0);
     }
 
     pub(super) fn flip(&mut self, bit: u64) {
@@ -374,7 +416,11 @@ impl Media {
         if self.names_abandoned {
             return;
         }
-        self.name_changes.clear();
+        for change in self.name_changes.drain(..) {
+            if let NameChange::Rename { inode, after, .. } = change {
+                Arc::make_mut(&mut self.files[inode]).named_after = after;
+            }
+        }
         self.durable_names = self.names.clone();
     }
 

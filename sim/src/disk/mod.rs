@@ -9,13 +9,17 @@
 //! | `fates` | a crash that is decided when somebody looks: all that may survive, at once |
 //! | `explain` | whether what a real disk holds after a power cut is what a crash here could have left |
 //! | [`recorder`] | calls as values: recorded on one disk, made again on another |
+//! | `errors` | which I/O fails, and what it does all the same |
+//! | `at_rest` | damage to what is durable, and to how it is read |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
 //! A crash is a value. [`SimDisk::power_cut`] takes the dead disk and returns the one that survives; the dead one
 //! answers every later call with an error and changes nothing any more, whoever still holds it. A *snapshot* is the
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
+mod at_rest;
 mod atom;
+mod errors;
 mod explain;
 mod fates;
 mod media;
@@ -23,13 +27,16 @@ pub mod persistence;
 pub mod recorder;
 mod survival;
 
+pub use at_rest::Damage;
+pub use errors::{Armed, Effect, IoKind};
 pub use explain::{Explained, Unexplained};
 pub use media::SECTOR;
 pub use persistence::{Persistence, Profile};
 
-use crate::choice::{Chooser, Concern, SharedChooser};
+use crate::choice::{Chooser, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
+use at_rest::BadSector;
 use fates::Fates;
 use media::Media;
 use num_bigint::BigUint;
@@ -38,124 +45,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use tidewall::disk::{Disk, DiskFile, OpenMode};
-
-/// A kind of I/O, as far as errors are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoKind {
-    /// `read_at`
-    Read,
-    /// `write_at`
-    Write,
-    /// `sync`
-    Sync,
-    /// `open`, in any mode
-    Open,
-    /// `list`
-    List,
-    /// `rename`
-    Rename,
-    /// `remove`
-    Remove,
-    /// `sync_dir`
-    SyncDir,
-    /// `set_len`
-    SetLen,
-    /// `len`
-    Len,
-}
-
-impl IoKind {
-    /// All kinds.
-    pub const ALL: [IoKind; 10] = [
-        IoKind::Write,
-        IoKind::Sync,
-        IoKind::Read,
-        IoKind::Open,
-        IoKind::SyncDir,
-        IoKind::Rename,
-        IoKind::Remove,
-        IoKind::SetLen,
-        IoKind::List,
-        IoKind::Len,
-    ];
-
-    fn fault(self) -> Fault {
-        match self {
-            IoKind::Read => Fault::ReadError,
-            IoKind::Write => Fault::WriteError,
-            IoKind::Sync => Fault::SyncError,
-            IoKind::Open => Fault::OpenError,
-            IoKind::List => Fault::ListError,
-            IoKind::Rename => Fault::RenameError,
-            IoKind::Remove => Fault::RemoveError,
-            IoKind::SyncDir => Fault::SyncDirError,
-            IoKind::SetLen => Fault::SetLenError,
-            IoKind::Len => Fault::LenError,
-        }
-    }
-}
-
-/// What a failing operation does to the disk all the same. What file systems do about a failed sync differs (Rebello et
-/// al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020); the three kinds here are named after whom they
-/// resemble most, and after each the next sync says `Ok`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing. A failed sync leaves its pages dirty.
-    None,
-    /// A failed write has written this many 1/256 of its bytes; a failed rename or removal has happened.
-    Part(u8),
-    /// xfs: a failed sync has dropped the dirty pages, and reads see the old content again, in the new length. Of a
-    /// directory: its changes are gone.
-    PagesDropped,
-    /// ext4 with `data=ordered`: a failed sync has marked the pages clean; reads see the new content, and no sync will
-    /// write it, unless the page is written to again. The length is durable. Of a directory: its changes stay visible.
-    PagesClean,
-    /// btrfs: a failed sync has rolled the file back to what is durable, its length too.
-    RolledBack,
-}
-
-/// An error that is set up for an operation to come.
-#[derive(Clone, Copy, Debug)]
-pub struct Armed {
-    /// Of this kind.
-    pub kind: IoKind,
-    /// On files whose names begin so; for calls that concern one open file.
-    pub only: &'static str,
-    /// After so many that go well.
-    pub after: u32,
-    /// And for all that follow.
-    pub sticky: bool,
-    /// With this effect.
-    pub effect: Effect,
-}
-
-impl Effect {
-    /// Draws what a failing operation of a kind does all the same.
-    pub fn draw(chooser: &mut Chooser, kind: IoKind) -> Effect {
-        match kind {
-            IoKind::Sync => {
-                let effects = [Effect::None, Effect::PagesDropped, Effect::PagesClean, Effect::RolledBack];
-                chooser.pick(Concern::Faults, &effects)
-            }
-            IoKind::SyncDir => {
-                chooser.pick(Concern::Faults, &[Effect::None, Effect::PagesDropped, Effect::PagesClean])
-            }
-            _ => Effect::Part(chooser.below(Concern::Faults, 256) as u8),
-        }
-    }
-}
-
-impl Armed {
-    /// Draws an error for one of the next `within` operations of a kind.
-    pub fn draw(chooser: &mut Chooser, kind: IoKind, within: u32) -> Armed {
-        let faults = Concern::Faults;
-        let effect = Effect::draw(chooser, kind);
-        // Often one kind of file: what follows from a manifest that cannot be written is seen only if the rest can.
-        let only = chooser.pick(faults, &["", "MANIFEST", "chunk", "wal"]);
-        let after = chooser.below(faults, within);
-        Armed { kind, only, after, sticky: chooser.chance(faults, 64), effect }
-    }
-}
 
 /// Which side of an I/O's effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +166,7 @@ struct State {
     stall: Option<(u32, u32)>,
     /// The I/O that is late.
     stalled: bool,
+    bad_sector: Option<BadSector>,
     lie: Option<Lie>,
     /// Faults that fired since [`SimDisk::take_fired`].
     fired: Vec<Fault>,
@@ -323,6 +213,7 @@ impl SimDisk {
             space: Space::Enough,
             stall: None,
             stalled: false,
+            bad_sector: None,
             lie: None,
             fired: Vec::new(),
             counts: FaultCounts::default(),
@@ -377,7 +268,7 @@ impl SimDisk {
     /// Sets up an error.
     pub fn arm(&self, armed: Armed) {
         let mut state = self.0.lock();
-        state.counts.arm(fault_of(&armed));
+        state.counts.arm(armed.fault());
         if armed.sticky {
             state.counts.arm(Fault::Sticky);
         }
@@ -447,12 +338,17 @@ impl SimDisk {
         self.0.lock().space.runs_out()
     }
 
-    /// Lifts every error and cancels a crash that is set up.
+    /// Lifts every error and cancels a crash that is set up; there is space again.
     pub fn heal(&self) {
+        self.make_space();
+        self.heal_errors();
+    }
+
+    /// Lifts every error but the want of space, and cancels a crash that is set up.
+    pub fn heal_errors(&self) {
         let mut state = self.0.lock();
         state.armed = None;
         state.stuck = false;
-        state.space = Space::Enough;
         state.stall = None;
         state.stalled = false;
         state.crash_at = None;
@@ -549,57 +445,6 @@ impl SimDisk {
         disk.sync_dir().expect("nothing is set up to fail");
         disk
     }
-
-    /// Changes what is at rest, and notes the fault that did it.
-    pub fn damage(&self, fault: Fault, name: &str, change: Damage) {
-        let mut state = self.0.lock();
-        let inode = state.media.lookup(name).expect("damage strikes files that are there");
-        state.counts.count(fault, true);
-        state.timeline.note(&[fault as u64], || format!("    {} of {name}: {change:?}", fault.name()));
-        match change {
-            Damage::Flip { bit } => state.media.file_mut(inode).flip(bit),
-            Damage::Copy { from, to, len } => state.media.file_mut(inode).copy_within(from, to, len),
-            Damage::Cut { len } => state.media.file_mut(inode).cut(len),
-            Damage::Remove => state.media.lose(name),
-        }
-    }
-}
-
-/// What can happen to a file at rest.
-#[derive(Clone, Copy, Debug)]
-pub enum Damage {
-    /// This bit is the other way round.
-    Flip {
-        /// Counted from the start of the file.
-        bit: u64,
-    },
-    /// What belongs at one offset is at another one, too.
-    Copy {
-        /// Where it belongs.
-        from: u64,
-        /// Where it was written.
-        to: u64,
-        /// Bytes.
-        len: u64,
-    },
-    /// What is behind this length is gone.
-    Cut {
-        /// Bytes that are left.
-        len: u64,
-    },
-    /// The file is gone.
-    Remove,
-}
-
-fn fault_of(armed: &Armed) -> Fault {
-    match (armed.kind, armed.effect) {
-        (IoKind::Sync, Effect::PagesDropped) => Fault::SyncXfs,
-        (IoKind::Sync, Effect::PagesClean) => Fault::SyncExt4,
-        (IoKind::Sync, Effect::RolledBack) => Fault::SyncBtrfs,
-        (IoKind::SyncDir, Effect::PagesDropped | Effect::RolledBack) => Fault::SyncDirDropped,
-        (IoKind::SyncDir, Effect::PagesClean) => Fault::SyncDirClean,
-        (kind, _) => kind.fault(),
-    }
 }
 
 /// What fails when there is no space.
@@ -641,13 +486,13 @@ impl State {
         let armed = *armed;
         if armed.sticky {
             if !self.stuck {
-                self.counts.fire(fault_of(&armed));
+                self.counts.fire(armed.fault());
             } else {
                 self.counts.fire(Fault::Sticky);
             }
             self.stuck = true;
         } else {
-            self.counts.fire(fault_of(&armed));
+            self.counts.fire(armed.fault());
             self.armed = None;
         }
         self.fired.push(armed.kind.fault());
@@ -873,11 +718,12 @@ impl DiskFile for SimFile {
             match end {
                 Some(end) => {
                     buf.copy_from_slice(&bytes[offset as usize..end as usize]);
+                    let read = state.read_badly(self.inode, offset, buf);
                     if state.lie == Some(Lie::FlipsBits) && state.io_ops.is_multiple_of(64) && !buf.is_empty()
                     {
                         buf[0] ^= 4;
                     }
-                    Ok(())
+                    read
                 }
                 // As a real file has it: nothing can be read from anywhere.
                 None if buf.is_empty() => Ok(()),
@@ -900,6 +746,8 @@ impl DiskFile for SimFile {
             if grows {
                 state.need_space(Fault::NoSpaceWrite)?;
             }
+            // A sector that is written to is a good one again.
+            state.bad_sector = state.bad_sector.filter(|bad| !bad.meets(inode, offset, buf.len()));
             match state.strike_file(IoKind::Write, Some(inode)) {
                 None => state.media.write(inode, offset, buf),
                 Some(effect) => {

@@ -139,7 +139,7 @@ pub(super) fn crash(
             if len > file.durable_len {
                 counts.count(Fault::SizeKept, hollow);
             }
-            Arc::new(File::durable(bytes))
+            Arc::new(file.survivor(bytes))
         })
         .collect();
     fates.count(counts);
@@ -155,12 +155,16 @@ pub(super) fn crash(
     Media::durable(files, names)
 }
 
-/// The write up to which a file's data and length survive in any case: names are durable at once, and no name before that.
+/// The write up to which a file's data and length survive in any case: its name is durable, and no name before that.
 fn data_owed(media: &Media, inode: usize, disk: Persistence) -> u64 {
-    if !disk.names_wait() || disk.names != NameOrder::AtOnce {
+    if !disk.names_wait() {
         return 0;
     }
-    media.name_changes.iter().filter_map(|change| change.data_before(inode)).max().unwrap_or(0)
+    let durable = media.file(inode).named_after;
+    if disk.names != NameOrder::AtOnce {
+        return durable;
+    }
+    media.name_changes.iter().filter_map(|change| change.data_before(inode)).fold(durable, u64::max)
 }
 
 /// The write up to which everything that was written to a file survives.

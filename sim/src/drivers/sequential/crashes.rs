@@ -16,7 +16,8 @@ impl Run<'_> {
         self.retire_engine();
         self.must_keep_all = self.handed && !self.read_only;
         self.faults.count(Fault::Kill, true);
-        self.disk.heal();
+        // A full disk stays one.
+        self.disk.heal_errors();
         self.recover()
     }
 
@@ -59,7 +60,7 @@ impl Run<'_> {
             return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
         }
         let mut model = std::mem::take(&mut self.model);
-        let judged = self.judge(&engine, &model, None);
+        let judged = self.judge(&engine, &model);
         let survived = judged?;
         let lost = model.all_tags().zip(&survived).find(|(tag, survived)| **survived < model.maybes(*tag));
         if let Some((tag, _)) = lost.filter(|_| must_keep_all) {

@@ -1,30 +1,17 @@
-//! What must be true after a recovery, at a snapshot, and after damage at rest.
+//! What must be true after a recovery, and at a snapshot.
 
 use super::*;
 
 impl Run<'_> {
     /// What every tag shows after a recovery is what was acked, and a prefix of the maybes; their number by tag.
-    pub(super) fn judge(
-        &mut self,
-        engine: &Engine,
-        model: &Model,
-        fails: Option<u32>,
-    ) -> Result<Vec<usize>, Violation> {
+    pub(super) fn judge(&mut self, engine: &Engine, model: &Model) -> Result<Vec<usize>, Violation> {
         let mut survived = Vec::new();
         for tag in model.all_tags() {
             match engine.query(tag, ..) {
-                Ok(found) if fails == Some(tag) => {
-                    let story = format!(
-                        "tag {tag} answers with {} points although a block of it is damaged",
-                        found.len()
-                    );
-                    return Err(Violation::new(Verdict::Invented, "I6", story));
-                }
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
                     survived.push(model.judge(tag, &found)?);
                 }
-                Err(Error::Corrupt(_)) if fails == Some(tag) => {}
                 Err(error) => return Err(stuck("query after recovery", &error)),
             }
         }
@@ -53,59 +40,13 @@ impl Run<'_> {
         }
         let (engine, disk) = self.open(image)?;
         let model = std::mem::take(&mut self.model);
-        let judged = self.judge(&engine, &model, None);
+        let judged = self.judge(&engine, &model);
         self.model = model;
         drop(engine);
         self.take_counts(&disk);
         judged?;
         self.timeline.note(&[snapshot.at], || "   back to the run".into());
         Ok(())
-    }
-
-    /// Something at rest is damaged on a crashed disk: the store must notice, or not be harmed.
-    pub(super) fn judge_damage(&mut self, image: &SimDisk) -> Step {
-        let inspection = self.inspect(image)?;
-        let Some(strike) = damage::draw(&mut self.chooser, &inspection, &image.files()) else {
-            return Ok(());
-        };
-        let image = image.copy();
-        image.damage(strike.fault, &strike.file, strike.change);
-        let before = image.contents();
-        let story = |what: &str| format!("{what} after damage to {}: {:?}", strike.file, strike.change);
-        let owed = matches!(strike.expected, Expected::Refusal | Expected::TagFails(_));
-        let seen = inspect(&image).map_err(|error| stuck("inspect", &error))?;
-        if owed && seen.damage.is_empty() {
-            return Err(Violation::new(Verdict::Lost, "I6", story("inspect finds everything sound")));
-        }
-        let opened = Engine::open_with(Arc::new(image.clone()), self.config.clone(), Box::new(InOrder));
-        self.counts.recoveries += 1;
-        let judged = match opened {
-            Err(Error::Corrupt(_)) => {
-                let mut after = image.contents();
-                // The lock file is made by whoever opens first.
-                after.retain(|name, _| name != "LOCK" || before.contains_key(name));
-                if after == before {
-                    Ok(())
-                } else {
-                    let story = story("opening was refused, but changed files");
-                    Err(Violation::new(Verdict::Lost, "I6", story))
-                }
-            }
-            Err(error) => Err(stuck(&story("open"), &error)),
-            Ok(_) if strike.expected == Expected::Refusal => {
-                Err(Violation::new(Verdict::Lost, "I6", story("the store opened")))
-            }
-            Ok(_) if strike.expected == Expected::MayLoseTail => Ok(()),
-            Ok(engine) => {
-                let fails = if let Expected::TagFails(tag) = strike.expected { Some(tag) } else { None };
-                let model = std::mem::take(&mut self.model);
-                let judged = self.judge(&engine, &model, fails);
-                self.model = model;
-                judged.map(drop)
-            }
-        };
-        self.take_counts(&image);
-        judged
     }
 
     /// A crash damages nothing: every checksum and every reference of the surviving disk holds.

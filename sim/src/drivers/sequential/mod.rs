@@ -10,17 +10,18 @@
 //! | this one | the run: its state, its operations in turn, its end |
 //! | `operations` | what each operation does and checks |
 //! | `crashes` | power cuts and kills, and opening again through crashes and errors |
-//! | `judging` | what must be true after a recovery, at a snapshot, after damage at rest |
+//! | `judging` | what must be true after a recovery, and at a snapshot |
+//! | `damaged` | what must be true after damage at rest |
 //! | `checks` | what must be true at any time; whether a failed call has an excuse |
 
 mod checks;
 mod crashes;
+mod damaged;
 mod judging;
 mod operations;
 
 use super::{Step, stuck, watched};
 use crate::choice::{Chooser, Concern, SplitMix};
-use crate::damage::{self, Expected};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Model, Verdict, Violation};
@@ -109,6 +110,7 @@ impl Exec for Shuffled {
 impl<'a> Run<'a> {
     fn new(mut chooser: Chooser, setting: Setting<'a>, timeline: Timeline) -> Run<'a> {
         let shape = Shape::draw(&mut chooser);
+        let shape = setting.sector_bytes.map_or(shape.clone(), |bytes| shape.with_sectors(bytes));
         let source = Source::new(&shape, setting.trace, &mut chooser);
         let disk = SimDisk::new(timeline.clone());
         disk.set_lie(setting.lie);

@@ -91,7 +91,10 @@ impl Disk {
             && error.kind() != io::ErrorKind::NotFound
         {
             let stamp = self.world.stamp();
-            let (is_final, is_spare) = (call == Call::Final, call == Call::Spare);
+            // A rename that found no space has not begun: a shorter manifest waits.
+            let no_space = error.kind() == io::ErrorKind::StorageFull;
+            let is_final = call == Call::Final && !no_space;
+            let is_spare = call == Call::Spare || (call == Call::Final && no_space);
             self.world.lock().failed.push(Failed { stamp, background, is_final, is_spare });
         }
         result
