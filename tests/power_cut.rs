@@ -229,8 +229,10 @@ fn cut_repeatedly(system: &'static FileSystem, cuts: usize) -> Result<Sum, Strin
         let explained = bench.explain(&life);
         let judged = bench.judge(&life, place).unwrap_or_else(|violation| panic!("{story}: {violation}"));
         let explained = explained.unwrap_or_else(|why| {
+            let last: Vec<_> = life.calls.iter().rev().take(12).collect();
             panic!(
-                "{story}: THE MODEL IS TOO KIND, no simulated crash leaves what a real one has left: {why}"
+                "{story}: THE MODEL IS TOO KIND, no simulated crash leaves what a real one has left: {why}; its last \
+                 calls, latest first: {last:#?}"
             )
         });
         sum.cuts += 1;
@@ -283,13 +285,18 @@ impl Bench {
             }
         }
         (0..self.spins).for_each(|_| std::hint::spin_loop());
+        let mut before_the_cut = usize::MAX;
         match how {
             How::Kill => {}
             How::WriteBack => write_back_one(&self.volume.store(), self.spins),
-            How::ShutDown => self.volume.shut_down().expect("the file system is shut down"),
+            How::ShutDown => {
+                before_the_cut = journal::read(&self.journal).len();
+                self.volume.shut_down().expect("the file system is shut down");
+            }
         }
         child.kill();
-        let lines = journal::read(&self.journal);
+        let mut lines = journal::read(&self.journal);
+        journal::forget_promises(&mut lines, before_the_cut);
         for line in &lines {
             if let Line::Failed(why) = line {
                 assert_eq!(how, How::ShutDown, "a call failed without a reason: {why}");
