@@ -24,6 +24,7 @@
 //! | [`drivers`] | who calls the engine, and when it crashes |
 //! | [`scenario`] | what a run is asked to be, and what came of it |
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
+//! | [`shrink`] | a failing run made small |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //!
@@ -38,7 +39,9 @@ pub mod model;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 pub mod tape_file;
 pub mod timeline;
 pub mod trace;
+mod watchdog;
 pub mod workload;

@@ -5,12 +5,14 @@ mod inspect;
 mod replay;
 mod run;
 mod setting;
+mod shrink;
 
 pub use bugs::bugs;
 pub use inspect::{InspectArgs, inspect};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
-use setting::{SettingArgs, save};
+use setting::{Run, SettingArgs, save, story};
+pub use shrink::{ShrinkArgs, shrink};
 
 /// The command cannot be carried out; the text says why.
 pub struct Unusable(pub String);
