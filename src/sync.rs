@@ -15,7 +15,8 @@
 //! | `Manifest` | the queue of edits | the end of a flush | no: the leader takes the writer out |
 //! | `Store` | the version, the files open for reading | queries, the end of a flush | no |
 //! | `Pool` | the task queue of the block workers | flush, query, sync of several streams | no |
-//! | `Leaf` | a value that is copied in or out, nothing is called under it | everybody | no |
+//! | `Leaf` | a value that is copied in or out, nothing of the engine is called under it | everybody | no |
+//! | `Disk` | the content of a `MemDisk` | whoever calls that disk; a handle may be dropped under a leaf | it is the disk |
 //!
 //! There is no timed wait in the engine: a lost wake-up must show as a hang. The one in here is the [`Bell`]'s, for the
 //! background threads, which stand outside the core; under a checker it waits without a limit.
@@ -36,6 +37,8 @@ pub(crate) enum Rank {
     Store,
     Pool,
     Leaf,
+    /// Inside `MemDisk`: handles are dropped under leaves, too.
+    Disk,
 }
 
 /// A mutex with a rank. It has parking_lot's shape: no poison, and a panic under it leaves it usable.
@@ -158,7 +161,7 @@ mod ranks {
     // Not the checkers' own: these count, and nobody waits for what they say.
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    const RANKS: [(Rank, &str); 7] = [
+    const RANKS: [(Rank, &str); 8] = [
         (Rank::Flush, "Flush"),
         (Rank::Shard, "Shard"),
         (Rank::Wal, "Wal"),
@@ -166,6 +169,7 @@ mod ranks {
         (Rank::Store, "Store"),
         (Rank::Pool, "Pool"),
         (Rank::Leaf, "Leaf"),
+        (Rank::Disk, "Disk"),
     ];
 
     super::imp::thread_local! {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tidewall::disk::{Disk, OpenMode, RealDisk};
+use tidewall::disk::{Disk, Fate, MemDisk, OpenMode, RealDisk, What};
 use tidewall_sim::disk::SimDisk;
 use tidewall_sim::disk::recorder::{Call, Outcome, Player, Witness};
 use tidewall_sim::timeline::Timeline;
@@ -120,4 +120,71 @@ fn a_lock_is_held_until_its_last_handle_goes() {
         drop(clone);
         assert!(disk.open("LOCK", OpenMode::Lock).is_ok());
     }
+}
+
+/// After the same calls a power cut can leave the same: nothing unsynced, or all of it.
+#[test]
+fn a_power_cut_of_the_disk_in_memory_takes_what_was_not_synced() {
+    let disk = MemDisk::new();
+    let file = disk.open("a", OpenMode::Create).unwrap();
+    file.write_at(0, &[1; 1024]).unwrap();
+    file.sync().unwrap();
+    assert_eq!(disk.power_cut(|_| 0).list().unwrap(), [""; 0], "its name was not durable");
+
+    let disk = MemDisk::from_files([("a", 1024, &[(0, &[1; 1024][..])][..])]);
+    let file = disk.open("a", OpenMode::Write).unwrap();
+    file.write_at(500, &[2; 100]).unwrap();
+    file.write_at(600, &[3; 500]).unwrap();
+    disk.rename("a", "b").unwrap();
+    let mut asked = Vec::new();
+    let survivor = disk.power_cut(|unsynced| {
+        asked.push(format!("{:?} {}", unsynced.what, unsynced.latest));
+        match unsynced.what {
+            What::Len(_) => 1,
+            What::Sector(_, 1) => 1,
+            What::Sector(..) | What::Name(_) => 0,
+        }
+    });
+    let expected =
+        ["Len(\"b\") 1", "Sector(\"b\", 0) 1", "Sector(\"b\", 1) 2", "Sector(\"b\", 2) 1", "Name(\"b\") 1"];
+    assert_eq!(asked, expected);
+    assert!(file.read_at(0, &mut [0]).is_err(), "the dead disk answers nobody");
+    let file = survivor.open("a", OpenMode::Read).unwrap();
+    let mut bytes = vec![0; 1100];
+    file.read_at(0, &mut bytes).unwrap();
+    assert_eq!(
+        [bytes[499], bytes[512], bytes[599], bytes[600], bytes[1023], bytes[1024]],
+        [1, 2, 2, 1, 1, 0]
+    );
+}
+
+#[test]
+fn calls_of_the_disk_in_memory_fail_as_its_test_decides() {
+    let fates = [
+        Fate::Succeeds,
+        Fate::FailsAfter(2),
+        Fate::SyncMarksClean,
+        Fate::Succeeds,
+        Fate::NoSpace,
+        Fate::PowerFailsAfter,
+    ];
+    let disk = MemDisk::from_files([("a", 4, &[][..])]);
+    disk.on_change(move |io| fates[io.number as usize]);
+    let file = disk.open("a", OpenMode::Write).unwrap();
+    let content = |disk: &MemDisk| {
+        let mut bytes = [0; 4];
+        disk.open("a", OpenMode::Read).and_then(|file| file.read_at(0, &mut bytes)).unwrap();
+        bytes
+    };
+    file.write_at(0, &[1; 4]).unwrap();
+    assert_eq!(file.write_at(0, &[2; 4]).unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(content(&disk), [2, 2, 1, 1], "a failed write has done part");
+    assert!(file.sync().is_err());
+    file.sync().unwrap();
+    assert_eq!(file.set_len(9).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    assert!(disk.rename("a", "b").is_err() && disk.is_dead());
+    assert_eq!(disk.calls(), 6);
+    assert_eq!(content(&disk.power_cut(|_| 0)), [0; 4], "what a failed sync marked clean was never written");
+    let renamed = disk.power_cut(|unsynced| unsynced.latest);
+    assert_eq!(renamed.list().unwrap(), ["b"]);
 }

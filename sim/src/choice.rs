@@ -33,6 +33,20 @@ pub enum Concern {
     Schedule,
 }
 
+impl Concern {
+    /// All of them.
+    pub const ALL: [Concern; 8] = [
+        Concern::Shape,
+        Concern::Ops,
+        Concern::Data,
+        Concern::Faults,
+        Concern::Crash,
+        Concern::Survival,
+        Concern::Order,
+        Concern::Schedule,
+    ];
+}
+
 const CONCERNS: [(Concern, &str); 8] = [
     (Concern::Shape, "shape"),
     (Concern::Ops, "ops"),
@@ -76,6 +90,16 @@ impl Tape {
     /// Whether no decision was made.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The decisions of one concern, in order.
+    pub fn of(&self, concern: Concern) -> &[u32] {
+        &self.streams[concern as usize]
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, concern: Concern) -> &mut Vec<u32> {
+        &mut self.streams[concern as usize]
     }
 
     /// One line a concern, `name: numbers`.
@@ -161,15 +185,27 @@ pub type SharedChooser = Arc<Mutex<Chooser>>;
 /// Between two marks lies what one operation drew, in every stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    pub(crate) lens: [usize; CONCERNS.len()],
+    lens: [usize; CONCERNS.len()],
+}
+
+impl Mark {
+    /// Decisions of this concern before it.
+    pub fn of(&self, concern: Concern) -> usize {
+        self.lens[concern as usize]
+    }
 }
 
 /// Makes decisions and records them.
 #[derive(Clone, Debug)]
 pub struct Chooser {
     source: Source,
+    /// Decisions of some concerns come from here instead.
+    redrawn: Option<(SplitMix, &'static [Concern])>,
     made: Tape,
     marks: Vec<Mark>,
+    /// An operation was refused. What is drawn for operations from now on is 0, and is not recorded: the record must be
+    /// exhausted at the same place.
+    ended: bool,
 }
 
 impl Chooser {
@@ -190,7 +226,12 @@ impl Chooser {
     }
 
     fn of(source: Source) -> Chooser {
-        Chooser { source, made: Tape::default(), marks: Vec::new() }
+        Chooser { source, redrawn: None, made: Tape::default(), marks: Vec::new(), ended: false }
+    }
+
+    /// The same decisions but for some concerns, which are drawn from a seed.
+    pub fn redraw(self, concerns: &'static [Concern], seed: u64) -> Chooser {
+        Chooser { redrawn: Some((SplitMix::new(seed, 0), concerns)), ..self }
     }
 
     /// All decisions there are, one run after the other: this one is the first, [`Chooser::advance`] gives the next.
@@ -220,7 +261,9 @@ impl Chooser {
     /// A number below `bound`, which is at least 1.
     pub fn below(&mut self, concern: Concern, bound: u32) -> u32 {
         let index = concern as usize;
+        let redrawn = self.redrawn.as_mut().filter(|(_, concerns)| concerns.contains(&concern));
         let choice = match &mut self.source {
+            _ if redrawn.is_some() => redrawn.expect("checked").0.below(bound),
             Source::Seed(streams) => streams[index].below(bound),
             Source::Tape(tape) => {
                 let (tape, at) = &mut **tape;
@@ -247,7 +290,9 @@ impl Chooser {
                 choice
             }
         };
-        self.made.streams[index].push(choice);
+        if !(self.ended && concern == Concern::Ops) {
+            self.made.streams[index].push(choice);
+        }
         choice
     }
 
@@ -285,9 +330,10 @@ impl Chooser {
     /// A driver makes no operation of an exhausted tape, so that a short tape is a short run. The operation that begins
     /// draws from [`Concern::Ops`] before anything else happens: then the record of a run is never exhausted before the
     /// last operation that the run made.
-    pub fn is_exhausted(&self) -> bool {
+    fn is_exhausted(&self) -> bool {
         match &self.source {
             Source::Seed(_) | Source::DepthFirst { .. } => false,
+            _ if self.redrawn.as_ref().is_some_and(|(_, concerns)| concerns.contains(&Concern::Ops)) => false,
             Source::Tape(tape) => {
                 tape.1[Concern::Ops as usize] >= tape.0.streams[Concern::Ops as usize].len()
             }
@@ -297,11 +343,11 @@ impl Chooser {
 
     /// Begins an operation, if the tape has one more.
     pub fn begin_operation(&mut self) -> bool {
-        let begins = !self.is_exhausted();
-        if begins {
+        self.ended = self.is_exhausted();
+        if !self.ended {
             self.mark();
         }
-        begins
+        !self.ended
     }
 
     /// Notes that another part of the run begins here.
@@ -391,18 +437,35 @@ mod tests {
     }
 
     #[test]
+    fn the_record_of_an_exhausted_tape_is_exhausted_at_the_same_place() {
+        let drawn = |mut chooser: Chooser| {
+            let mut operations = 0;
+            while operations < 10 && chooser.begin_operation() {
+                operations += 1;
+                chooser.below(Concern::Ops, 4);
+            }
+            // What comes after the operations may draw for them, too.
+            chooser.below(Concern::Ops, 4);
+            (operations, chooser.begin_operation(), chooser.made().clone())
+        };
+        let first = drawn(Chooser::from_tape("ops: 1 2 3".parse().unwrap()));
+        assert_eq!(drawn(Chooser::from_tape(first.2.clone())), first);
+        assert_eq!((first.0, first.1), (3, false));
+    }
+
+    #[test]
     fn marks_say_what_each_operation_drew() {
         let mut chooser = Chooser::from_seed(1);
         chooser.below(Concern::Shape, 4);
         for draws in [1, 3] {
             chooser.begin_operation();
-            (0..draws).for_each(|_| {
+            for _ in 0..draws {
                 chooser.below(Concern::Data, 4);
-            });
+            }
         }
         chooser.mark();
         let lens = |concern: Concern| -> Vec<usize> {
-            chooser.marks().iter().map(|mark| mark.lens[concern as usize]).collect()
+            chooser.marks().iter().map(|mark| mark.of(concern)).collect()
         };
         assert_eq!((lens(Concern::Shape), lens(Concern::Data)), (vec![1, 1, 1], vec![0, 1, 4]));
     }

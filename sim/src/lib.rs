@@ -27,6 +27,7 @@
 //! | [`fuzz`] | what a fuzzer asks of the engine, and its corpus |
 //! | [`merge`] | the summaries of shards, added up |
 //! | [`assume`] | on which disks the engine is right |
+//! | [`shrink`] | a failing run made small |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //!
@@ -44,7 +45,9 @@ pub mod model;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 pub mod tape_file;
 pub mod timeline;
 pub mod trace;
+mod watchdog;
 pub mod workload;

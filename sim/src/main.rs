@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{AssumeArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, Unusable};
+use command::{AssumeArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, ShrinkArgs, Unusable};
 use std::process::ExitCode;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
@@ -27,6 +27,8 @@ enum Command {
     Run(RunArgs),
     /// One run again, printing its timeline: the same bytes each time.
     Replay(ReplayArgs),
+    /// The smallest run that fails for the same reason, as a plain test.
+    Shrink(ShrinkArgs),
     /// A real directory read without opening it: segments, frames, blocks, manifest, every checksum.
     Inspect(InspectArgs),
     /// The certificate: every crash, every image that may survive it, every crash of the recovery, within bounds.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         None => command::run(&Cli::parse_from(["sim", "run"]).run_args()),
         Some(Command::Run(args)) => command::run(&args),
         Some(Command::Replay(args)) => command::replay(&args),
+        Some(Command::Shrink(args)) => command::shrink(&args),
         Some(Command::Inspect(args)) => command::inspect(&args),
         Some(Command::Exhaust(args)) => command::exhaust(&args),
         Some(Command::Merge(args)) => command::merge(&args),

@@ -6,10 +6,10 @@ use crate::fault::FaultCounts;
 use crate::model::Violation;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::TraceHash;
+use crate::watchdog::{Jobs, watch};
 use parking_lot::Mutex;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Which seeds to run, and how.
@@ -85,10 +85,6 @@ pub fn run_seed(seed: u64, setting: Setting<'_>) -> Outcome {
     drivers::run(Chooser::from_seed(seed), setting)
 }
 
-/// A run takes a millisecond or a few. One that takes so long goes round in circles without touching the disk; where it
-/// does touch it, the disk's own limit ends it much sooner.
-const HUNG: Duration = Duration::from_secs(60);
-
 /// Runs a campaign; `tick` is told the number of seeds done. A thread that is caught in a run cannot be stopped, so a seed
 /// that does not end is given to `hung`, which should report it and end the process.
 pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64) + Sync) -> Sum {
@@ -100,10 +96,7 @@ pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64
     let stop = AtomicBool::new(false);
     let sum = Mutex::new(Sum::default());
     quiet_panics();
-    let now: Vec<Mutex<Option<(u64, Instant)>>> =
-        (0..campaign.jobs.get()).map(|_| Mutex::new(None)).collect();
-    let (ended, end) = std::sync::mpsc::channel::<()>();
-    let work = |job: usize| {
+    let work = |jobs: &Jobs, job: usize| {
         let mut own = Sum::default();
         while !stop.load(Ordering::Relaxed) && campaign.time.is_none_or(|time| begin.elapsed() < time) {
             let index = next.fetch_add(1, Ordering::Relaxed) * shards + shard;
@@ -111,36 +104,25 @@ pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64
                 break;
             }
             let seed = campaign.start.wrapping_add(index);
-            *now[job].lock() = Some((seed, Instant::now()));
+            jobs.begin(job, seed);
             own.add_seed(campaign, seed);
             if !own.failures.is_empty() || !own.diverged.is_empty() {
                 stop.store(true, Ordering::Relaxed);
             }
             tick(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
-        *now[job].lock() = None;
+        jobs.end(job);
         sum.lock().merge(own);
     };
-    let (slots, hung) = (&now, &hung);
-    let watch = move || {
-        // Ends when the sender is dropped.
-        while end.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
-            for slot in slots {
-                let late = slot.lock().filter(|(_, since)| since.elapsed() > HUNG);
-                if let Some((seed, _)) = late {
-                    hung(seed);
-                }
+    watch(campaign.jobs.get(), hung, |jobs| {
+        std::thread::scope(|scope| {
+            let work = &work;
+            let workers: Vec<_> =
+                (0..campaign.jobs.get()).map(|job| scope.spawn(move || work(jobs, job))).collect();
+            for worker in workers {
+                worker.join().expect("a run's panic is caught and reported as its outcome");
             }
-        }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(watch);
-        let work = &work;
-        let workers: Vec<_> = (0..campaign.jobs.get()).map(|job| scope.spawn(move || work(job))).collect();
-        for worker in workers {
-            worker.join().expect("a run's panic is caught and reported as its outcome");
-        }
-        drop(ended);
+        });
     });
     let mut sum = sum.into_inner();
     sum.failures.sort_by_key(|failure| failure.seed);

@@ -1,4 +1,4 @@
-//! The seam to the disk: two small traits, and the real directory behind them.
+//! The seam to the disk: two small traits, the real directory behind them, and a disk in memory for tests.
 //!
 //! Everything the engine reads or writes, names and directories included, goes through [`Disk`]; nothing else
 //! touches the file system. The traits are synchronous, positional and object-safe, so that the unchanged engine
@@ -8,8 +8,10 @@
 //! sectors written may have reached the disk, in any of the versions written since the last one; until `sync_dir`,
 //! each change of a name may have happened or not, independently of the others.
 
+mod mem;
 mod real;
 
+pub use mem::{Fate, Io, IoKind, MemDisk, SECTOR_BYTES, Unsynced, What};
 pub use real::RealDisk;
 
 use std::io;

@@ -8,7 +8,7 @@ use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
-use tidewall::disk::{Disk, OpenMode};
+use tidewall::disk::{Disk, MemDisk, OpenMode};
 use tidewall_sim::disk::recorder::{Answer, Call, Handle, Player};
 
 const NAMES: [&str; 3] = ["a", "b.log", "MANIFEST"];
@@ -61,8 +61,9 @@ fn search(cases: u32, model: impl Fn() -> Arc<dyn Disk>) -> Option<(Vec<Call>, S
 }
 
 #[test]
-fn both_disks_answer_every_sequence_of_calls_alike() {
+fn all_disks_answer_every_sequence_of_calls_alike() {
     assert_eq!(search(1000, empty_sim), None);
+    assert_eq!(search(1000, || Arc::new(MemDisk::new())), None);
 }
 
 #[test]

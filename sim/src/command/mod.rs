@@ -8,6 +8,7 @@ mod merge;
 mod replay;
 mod run;
 mod setting;
+mod shrink;
 
 pub use assume::{AssumeArgs, assume};
 pub use bugs::bugs;
@@ -16,7 +17,8 @@ pub use inspect::{InspectArgs, inspect};
 pub use merge::{MergeArgs, merge};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
-use setting::{SettingArgs, planted, save, write};
+use setting::{Run, SettingArgs, planted, save, story, write};
+pub use shrink::{ShrinkArgs, shrink};
 
 /// The command cannot be carried out; the text says why.
 pub struct Unusable(pub String);

@@ -1,6 +1,6 @@
 //! `sim run`: a campaign.
 
-use super::{SettingArgs, Unusable, save};
+use super::{SettingArgs, Unusable, save, story};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -114,7 +114,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
         print_failure(args, failure);
     }
     if let (Some(path), Some(failure)) = (&args.save, sum.failures.first()) {
-        save(path, failure.seed, &args.setting, &runner::run_seed(failure.seed, setting))?;
+        let outcome = runner::run_seed(failure.seed, setting);
+        save(path, &story(&format!("seed {}", failure.seed), &outcome), &args.setting, &outcome)?;
     }
     let replay = sum.failures.iter().map(|failure| failure.seed).chain(sum.diverged.iter().copied()).next();
     let replay = replay.map(|seed| replay_line(args, seed));

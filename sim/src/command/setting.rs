@@ -5,9 +5,10 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::{Path, PathBuf};
 use tidewall::plant::Bug;
+use tidewall_sim::choice::Chooser;
 use tidewall_sim::disk::Profile;
 use tidewall_sim::drivers::{self, Driver};
-use tidewall_sim::scenario::Outcome;
+use tidewall_sim::scenario::{Outcome, Setting};
 use tidewall_sim::tape_file::TapeFile;
 use tidewall_sim::trace::Trace;
 
@@ -141,13 +142,72 @@ pub fn planted(name: &str) -> Result<Bug, Unusable> {
     })
 }
 
-pub fn save(path: &Path, seed: u64, setting: &SettingArgs, outcome: &Outcome) -> Result<(), Unusable> {
-    let story = match &outcome.violation {
-        Some(violation) => format!("seed {seed}: {violation}"),
-        None => format!("seed {seed}"),
-    };
+/// One run that the command line names: a seed, a saved tape, or the input of a fuzzer.
+pub struct Run {
+    pub chooser: Chooser,
+    pub args: SettingArgs,
+    name: String,
+}
+
+impl Run {
+    pub fn load(what: &str, args: &SettingArgs) -> Result<(Run, Option<Trace>), Unusable> {
+        let mut args = args.clone();
+        let mut name = format!("seed {what}");
+        let chooser = match what.parse::<u64>() {
+            Ok(seed) => Chooser::from_seed(seed),
+            Err(_) => {
+                let bytes = std::fs::read(what).map_err(|error| {
+                    Unusable(format!("{what} is neither a seed nor a file that can be read: {error}"))
+                })?;
+                name = Path::new(what).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                match TapeFile::parse(&bytes) {
+                    Some(file) => {
+                        let file = file.map_err(|why| Unusable(format!("{what}: {why}")))?;
+                        args.set_driver(&file.driver)?;
+                        args.profile = file.profile;
+                        args.set_sector_bytes(file.sector_bytes);
+                        args.plant = args.plant.or(file.plant);
+                        if args.trace.is_empty() {
+                            args.trace = file.trace.iter().map(PathBuf::from).collect();
+                        }
+                        Chooser::from_tape(file.tape)
+                    }
+                    // Any other file is the input of a fuzzer: its bytes are the decisions.
+                    None => Chooser::from_bytes(bytes),
+                }
+            }
+        };
+        let trace = args.load_trace()?;
+        Ok((Run { chooser, args, name }, trace))
+    }
+
+    pub fn setting<'a>(&self, trace: Option<&'a Trace>) -> Result<Setting<'a>, Unusable> {
+        Ok(Setting {
+            driver: self.args.driver()?,
+            profile: self.args.profile()?,
+            sector_bytes: self.args.sector_bytes(),
+            trace,
+            plant: self.args.plant()?,
+            ..Setting::default()
+        })
+    }
+
+    pub fn story_of(&self, outcome: &Outcome) -> String {
+        story(&self.name, outcome)
+    }
+}
+
+/// What a run shows, on one line.
+pub fn story(name: &str, outcome: &Outcome) -> String {
+    match &outcome.violation {
+        Some(violation) => format!("{name}: {violation}"),
+        None => name.into(),
+    }
+}
+
+pub fn save(path: &Path, story: &str, setting: &SettingArgs, outcome: &Outcome) -> Result<(), Unusable> {
     let file = TapeFile {
-        story,
+        story: story.into(),
         driver: setting.driver_name().into(),
         profile: setting.profile.clone(),
         sector_bytes: setting.sector_bytes(),

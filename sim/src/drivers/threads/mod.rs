@@ -181,7 +181,7 @@ impl Run<'_> {
         };
         let mut clock = 10;
         for number in 0..lives {
-            if number > 0 && self.world.chooser.lock().is_exhausted() {
+            if number > 0 && !self.world.chooser.lock().begin_operation() {
                 break;
             }
             let life = Life::draw(&mut self.world.chooser.lock(), &geometry, &mut clock);
