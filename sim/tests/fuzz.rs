@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tidewall::plant::Bug;
 use tidewall_sim::fuzz::mutate::Mutator;
 use tidewall_sim::fuzz::{Target, ask, corpus, quiet_panics};
@@ -76,4 +77,19 @@ fn the_corpus_is_small_and_holds_the_first_inputs() {
         }
     }
     assert!(total < 200_000, "{total} bytes");
+}
+
+#[test]
+fn the_bytes_of_a_run_replay_in_any_process() {
+    let corpus = corpus::load(&corpus_dir(), Target::Crash).expect("the corpus is part of the repository");
+    for (path, _) in corpus.iter().filter(|(_, bytes)| !bytes.is_empty()).take(4) {
+        let replay = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+            command.arg("replay").arg(path).output().expect("the command starts")
+        };
+        let (first, second) = (replay(), replay());
+        assert_eq!(first.status.code(), Some(0), "{}", path.display());
+        assert_eq!(first.stdout, second.stdout, "byte for byte");
+        assert!(String::from_utf8_lossy(&first.stdout).contains("trace hash "), "{}", path.display());
+    }
 }

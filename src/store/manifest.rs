@@ -252,9 +252,14 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
     }
 }
 
+/// Whether there is an intact record of a number that a later one can have: of so many bytes, no more than so many records.
+/// Others are disregarded, since 24 bytes at the right place are an empty record, and most of them can be the times and
+/// the tags of blocks, which clients choose; the number of such a one is beyond all that a manifest comes to.
 fn later_record(bytes: &[u8], number: u64) -> bool {
+    let most = (bytes.len() / STRIDE) as u64;
     let places = (0..bytes.len()).step_by(STRIDE);
-    places.filter_map(|at| decode(&bytes[at..])).any(|record| record.number > number)
+    let later = |record: Record| (1..=most).contains(&record.number.saturating_sub(number));
+    places.filter_map(|at| decode(&bytes[at..])).any(later)
 }
 
 #[cfg(test)]
@@ -337,6 +342,37 @@ mod tests {
             assert!(loaded.torn_bytes > 0);
         }
         assert_eq!(load(&bytes[..second + 80]).unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn no_record_can_be_smuggled_in_as_the_times_of_blocks() {
+        const TIMES_AT: usize = HEADER_BYTES + 49;
+        let block = |first_ts, last_ts| BlockRef {
+            tag: TagId::new(7).unwrap(),
+            chunk: 0,
+            offset: 512,
+            len: 97,
+            crc: 9,
+            count: 1,
+            first_lsn: Lsn(90),
+            end_lsn: Lsn(91),
+            first_ts,
+            last_ts,
+        };
+        let at = (0..512).find(|block| (TIMES_AT + BLOCK_BYTES * block).is_multiple_of(STRIDE)).unwrap();
+        let mut edit = Edit { blocks: vec![block(0, 0); at + 2], ..Edit::default() };
+        // An empty record: its number is what follows the times, a field's byte, a tag and a length.
+        edit.blocks[at].last_ts = STRIDE as i64;
+        let start = TIMES_AT + BLOCK_BYTES * at;
+        let crc = crc32fast::hash(&encode(&edit, 9, 512)[start + 8..start + HEADER_BYTES]);
+        edit.blocks[at].first_ts = i64::from(u32::from_le_bytes(MAGIC)) | i64::from(crc) << 32;
+        let mut bytes = file().0;
+        let torn = bytes.len() - 512;
+        bytes.truncate(torn);
+        bytes.extend(encode(&edit, 9, 512));
+        assert!(decode(&bytes[torn + start..]).is_some_and(|record| record.number > 1 << 40));
+        bytes[torn..torn + 512].fill(0);
+        assert_eq!(load(&bytes).unwrap().records.len(), 1, "a torn tail, whatever the client has written");
     }
 
     #[test]

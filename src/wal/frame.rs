@@ -9,7 +9,7 @@
 //!     16      4  epoch  ┐ generation of the segment: tells a stale frame,
 //!     20      4  seq    ┘ left by an earlier use of the segment
 //!     24      4  count of points, never 0
-//!     28      4  encoding of the payload: 0 = raw columns
+//!     28      4  mask: what every four bytes of the payload are XORed with; nearly always 0
 //!     32      8  first_lsn: the frame covers first_lsn .. first_lsn + count
 //!     40      8  durable_lsn when the frame was written: everything below it had been synced (I1)
 //!     48      …  payload: count × time (i64 µs), count × value (f64 bits), count × quality (u8)
@@ -20,6 +20,10 @@
 //! sector, because a synced sector is never written again. A frame's first byte is never 0, so zeros at the place
 //! of a frame are padding inside a sector, and the end at the start of one.
 //!
+//! Behind damage, frames are looked for at every multiple of 8, and a payload is what a client has chosen: eight times in a
+//! row can be a frame, checksum and all, that says that anything was durable. So no payload holds the magic at such a
+//! place: one that would is masked.
+//!
 //! `durable_lsn` is what makes a hole provable: a frame that is intact says of everything below its watermark that
 //! it was on the disk, so its absence is corruption and not a torn tail (I6).
 
@@ -27,6 +31,7 @@ use crate::codec::{self, ENTRY_BYTES, Reader};
 use crate::lsn::{Generation, Lsn};
 use crate::plant::{self, Bug};
 use crate::point::{Entry, TagId};
+use rustc_hash::FxHashSet;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 48;
@@ -34,10 +39,11 @@ pub const HEADER_BYTES: usize = 48;
 pub const POINTS_MAX: usize = 1 << 16;
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
+const MASK_AT: usize = 28;
 /// The first bytes of every frame, format version included.
 pub const MAGIC: [u8; 4] = *b"TWF1";
 
-const RAW: u32 = 0;
+const MAGIC_WORD: u32 = u32::from_le_bytes(MAGIC);
 
 /// What a frame says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +74,8 @@ pub struct Frame<'a> {
     pub header: FrameHeader,
     /// Its points, encoded.
     pub payload: &'a [u8],
+    /// What the payload is XORed with.
+    pub mask: u32,
     /// Bytes that it takes in the segment.
     pub len: usize,
 }
@@ -75,8 +83,41 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Its points in the order in which they were accepted.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + 'a {
-        codec::columns(self.payload, self.header.count as usize).expect("decode checked the payload's length")
+        let (count, mask) = (self.header.count as usize, self.mask);
+        let entries = codec::columns(self.payload, count).expect("decode checked the payload's length");
+        entries.enumerate().map(move |(at, entry)| if mask == 0 { entry } else { unmasked(entry, at, mask) })
     }
+}
+
+/// The entry number `at` of a masked payload. Every column begins at a multiple of four bytes.
+fn unmasked(entry: Entry, at: usize, mask: u32) -> Entry {
+    let word = u64::from(mask) << 32 | u64::from(mask);
+    Entry {
+        ts_us: entry.ts_us ^ word as i64,
+        value: f64::from_bits(entry.value.to_bits() ^ word),
+        quality: entry.quality ^ mask.to_le_bytes()[at % 4],
+    }
+}
+
+/// The words of a payload at which a frame could be looked for.
+fn words(payload: &[u8]) -> impl Iterator<Item = u32> {
+    let word = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().expect("chunks_exact gives 8 bytes"));
+    payload.chunks_exact(ALIGN).map(word)
+}
+
+/// Masks a payload that holds the magic where a frame could begin.
+fn mask(payload: &mut [u8]) -> u32 {
+    // All of them, rather than up to the first: that is a loop without a branch.
+    if words(payload).fold(0, |found, word| found | u32::from(word == MAGIC_WORD)) == 0 {
+        return 0;
+    }
+    let taken: FxHashSet<u32> = words(payload).map(|word| word ^ MAGIC_WORD).collect();
+    let mask =
+        (1..).find(|mask| !taken.contains(mask)).expect("a frame has fewer words than there are masks");
+    for (byte, mask) in payload.iter_mut().zip(mask.to_le_bytes().into_iter().cycle()) {
+        *byte ^= mask;
+    }
+    mask
 }
 
 /// Why there is no frame at a place.
@@ -105,13 +146,15 @@ pub fn encode(out: &mut Vec<u8>, header: &FrameHeader, entries: &[Entry]) {
         header.generation.epoch,
         header.generation.seq,
         entries.len() as u32,
-        RAW,
+        0,
     ] {
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(&header.first_lsn.0.to_le_bytes());
     out.extend_from_slice(&header.durable_lsn.0.to_le_bytes());
     codec::put_columns(out, entries);
+    let mask = mask(&mut out[start + HEADER_BYTES..]);
+    out[start + MASK_AT..start + MASK_AT + 4].copy_from_slice(&mask.to_le_bytes());
     let crc = crc32fast::hash(&out[start + 8..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     out.resize(start + frame_bytes(entries.len()), 0);
@@ -137,12 +180,11 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     let tag = TagId::new(reader.u32()?)?;
     let generation = Generation { epoch: reader.u32()?, seq: reader.u32()? };
     let count = reader.u32()?;
-    let encoding = reader.u32()?;
+    let mask = reader.u32()?;
     let first_lsn = Lsn(reader.u64()?);
     let durable_lsn = Lsn(reader.u64()?);
     let payload = reader.0.get(..payload_bytes)?;
-    let sound = encoding == RAW
-        && (1..=POINTS_MAX).contains(&(count as usize))
+    let sound = (1..=POINTS_MAX).contains(&(count as usize))
         && (count as usize).checked_mul(ENTRY_BYTES) == Some(payload_bytes)
         && first_lsn.0.checked_add(count.into()).is_some()
         && durable_lsn <= first_lsn;
@@ -154,7 +196,7 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if !checked && !plant::on(Bug::W5) {
         return None;
     }
-    Some(Frame { header: FrameHeader { tag, generation, count, first_lsn, durable_lsn }, payload, len })
+    Some(Frame { header: FrameHeader { tag, generation, count, first_lsn, durable_lsn }, payload, mask, len })
 }
 
 #[cfg(test)]
@@ -184,6 +226,32 @@ mod tests {
         assert_eq!(frame.header, header);
         assert_eq!(frame.len, bytes.len());
         let bits = |entry: &Entry| (entry.ts_us, entry.value.to_bits(), entry.quality);
+        assert!(frame.entries().map(|entry| bits(&entry)).eq(entries.iter().map(bits)));
+    }
+
+    /// The bytes of a frame as the times of another one's points.
+    fn disguised(frame: &[u8]) -> Vec<Entry> {
+        let time = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
+        frame.chunks_exact(8).map(|bytes| Entry { ts_us: time(bytes), value: 1.0, quality: 192 }).collect()
+    }
+
+    #[test]
+    fn no_frame_can_be_smuggled_in_as_points() {
+        let (header, _, inner) = sample();
+        let mut entries = disguised(&inner);
+        // Nor can the mask be foreseen.
+        entries.extend((1..300u32).map(|mask| Entry {
+            ts_us: i64::from(MAGIC_WORD ^ mask),
+            value: f64::from_bits(MAGIC_WORD.into()),
+            quality: mask as u8,
+        }));
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &header, &entries);
+        assert!(words(&bytes[ALIGN..]).all(|word| word != MAGIC_WORD));
+        assert!((ALIGN..bytes.len()).step_by(ALIGN).all(|at| decode(&bytes[at..]).is_err()));
+        let bits = |entry: &Entry| (entry.ts_us, entry.value.to_bits(), entry.quality);
+        let frame = decode(&bytes).unwrap();
+        assert_ne!(frame.mask, 0);
         assert!(frame.entries().map(|entry| bits(&entry)).eq(entries.iter().map(bits)));
     }
 

@@ -202,12 +202,12 @@ fn a_range_holds_what_its_bounds_say() {
     assert_eq!(times(&engine, (Excluded(70), Unbounded)), [80, 90]);
     assert_eq!(times(&engine, -100..1000), all);
     // Empty: between two points, of no width, turned round, outside.
-    assert_eq!(times(&engine, 21..29), [0; 0]);
-    assert_eq!(times(&engine, 20..20), [0; 0]);
-    assert_eq!(times(&engine, (Excluded(20), Excluded(20))), [0; 0]);
-    assert_eq!(times(&engine, (Included(50), Included(20))), [0; 0]);
-    assert_eq!(times(&engine, 91..), [0; 0]);
-    assert_eq!(times(&engine, ..0), [0; 0]);
+    assert!(times(&engine, 21..29).is_empty());
+    assert!(times(&engine, 20..20).is_empty());
+    assert!(times(&engine, (Excluded(20), Excluded(20))).is_empty());
+    assert!(times(&engine, (Included(50), Included(20))).is_empty());
+    assert!(times(&engine, 91..).is_empty());
+    assert!(times(&engine, ..0).is_empty());
     assert_eq!(engine.query(2, ..).unwrap(), [], "a tag that has no points");
 }
 

@@ -65,6 +65,13 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     let mut seeds = cut(frame::MAGIC, is_segment);
     seeds.truncate(6);
     seeds.push(("zeros".into(), vec![0; 64]));
+    // What is made of bytes for a round trip is 28 bytes of header and then entries of 17.
+    let mut disguised = vec![1; 28];
+    for word in seeds[0].1.chunks_exact(8) {
+        disguised.extend_from_slice(word);
+        disguised.extend([0; 9]);
+    }
+    seeds.push(("a-frame-as-times".into(), disguised));
     seeds
 }
 
