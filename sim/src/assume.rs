@@ -5,9 +5,11 @@
 //! engine hold; what is left is what the engine leans on. Then each value of each axis is tried, with the others as weak as
 //! they may be, so that nothing in the table is said without having been measured.
 //!
-//! [`walk`] asks a judge and does not care who that is: here it is a campaign ([`campaign`]).
+//! [`walk`] asks a judge and does not care who that is: here it is a campaign ([`campaign`]), and where that finds nothing
+//! the explorer ([`core`]).
 
 use crate::disk::persistence::{Atom, NameOrder, Order, Persistence, Size, Torn};
+use crate::drivers::exhaustive::{Bounds, certify};
 use crate::fault::Fault;
 use crate::model::Violation;
 use crate::runner::{self, Campaign, Failure};
@@ -20,8 +22,8 @@ use std::fmt::Write as _;
 pub enum Verdict {
     /// Every promise held.
     Holds,
-    /// One broke, in the run of this seed.
-    Breaks(u64, Violation),
+    /// One broke.
+    Breaks(Found, Violation),
     /// What the disk may do was not seen.
     NotMeasured,
 }
@@ -35,6 +37,15 @@ impl Verdict {
             Verdict::NotMeasured => "not measured",
         }
     }
+}
+
+/// Where a broken promise is found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// In the run of this seed.
+    Seed(u64),
+    /// By the explorer, within [`CORE`].
+    Core,
 }
 
 /// One of the five things that a disk promises something about.
@@ -170,7 +181,7 @@ pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) +
     let setting = Setting { profile: crate::disk::Profile::Exactly(disk), ..campaign.setting };
     let sum = runner::run(&Campaign { setting, ..*campaign }, |_| {}, hung);
     if let Some(Failure { seed, violation }) = sum.failures.into_iter().next() {
-        return Verdict::Breaks(seed, violation);
+        return Verdict::Breaks(Found::Seed(seed), violation);
     }
     let asked = [
         Fault::Lost,
@@ -187,6 +198,32 @@ pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) +
         return Verdict::NotMeasured;
     }
     Verdict::Holds
+}
+
+/// How far the explorer goes on one disk: every story of up to so many operations, and so many crashes in recovery.
+pub const CORE: (usize, u32) = (2, 1);
+
+/// Judges a disk by every crash of every short story. A disk on which lengths or names wait for data is not explored, nor
+/// one whose atom is a byte: each byte at which a write may end would be an image of its own. The campaign draws these.
+pub fn core(disk: Persistence, campaign: &Campaign<'_>) -> Verdict {
+    if !disk.is_piecemeal() || disk.atom == Atom::Byte {
+        return Verdict::Holds;
+    }
+    let (short, depth) = CORE;
+    let bounds = Bounds {
+        ops: 0,
+        short,
+        stories: 0,
+        depth,
+        persistence: disk,
+        sector_bytes: campaign.setting.sector_bytes.unwrap_or(512),
+        plant: campaign.setting.plant,
+        jobs: campaign.jobs,
+    };
+    match certify(&bounds, |_, _| ()).counterexample {
+        Some(found) => Verdict::Breaks(Found::Core, found.violation),
+        None => Verdict::Holds,
+    }
 }
 
 /// The table of what engines need, which differ in the size of their sectors, in Markdown.
@@ -245,7 +282,7 @@ mod tests {
         let needs = walk(|disk| {
             asked += 1;
             let story = Violation::new(crate::model::Verdict::Lost, "I2", "a story");
-            if holds(disk) { Verdict::Holds } else { Verdict::Breaks(1, story) }
+            if holds(disk) { Verdict::Holds } else { Verdict::Breaks(Found::Core, story) }
         });
         (needs.weakest.map(|disk| disk.to_string()), asked)
     }

@@ -22,6 +22,7 @@ fn bounds(short: usize, depth: u32) -> Bounds {
         stories: 0,
         depth,
         persistence: Persistence::SECTOR,
+        sector_bytes: 512,
         plant: None,
         jobs: NonZero::new(2).unwrap(),
     }

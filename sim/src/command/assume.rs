@@ -5,10 +5,10 @@ use clap::Args;
 use serde_json::json;
 use std::num::NonZero;
 use tidewall::plant::Bug;
-use tidewall_sim::assume::{self, Cell, Needs, Verdict};
+use tidewall_sim::assume::{self, Cell, Found, Needs, Verdict};
 use tidewall_sim::disk::Persistence;
 use tidewall_sim::drivers::{self, Driver};
-use tidewall_sim::runner::Campaign;
+use tidewall_sim::runner::{self, Campaign};
 use tidewall_sim::scenario::Setting;
 
 /// The sectors of the engines that are tried.
@@ -79,23 +79,23 @@ fn conclusion(code: u8) -> &'static str {
 
 fn needs(args: &AssumeArgs, plant: Option<Bug>, sector_bytes: u64) -> Needs {
     let setting = Setting { plant, sector_bytes: Some(sector_bytes), ..Setting::default() };
-    let jobs =
-        args.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+    let jobs = args.jobs.unwrap_or_else(runner::processors);
     let campaign =
         Campaign { start: args.start, jobs, recheck_percent: 0, ..Campaign::first(args.seeds, setting) };
     assume::walk(|disk| {
-        assume::campaign(disk, &campaign, |seed| {
-            println!("the run does not end\n{}", replay(args, sector_bytes, seed, disk));
+        let drawn = assume::campaign(disk, &campaign, |seed| {
+            println!("the run does not end\n{}", replay(args, sector_bytes, Found::Seed(seed), disk));
             std::process::exit(1);
-        })
+        });
+        if drawn == Verdict::Holds { assume::core(disk, &campaign) } else { drawn }
     })
 }
 
 fn print_leans(args: &AssumeArgs, sector_bytes: u64, needs: &Needs) {
     for Cell { axis, value, disk, verdict } in needs.leans() {
-        let Verdict::Breaks(seed, violation) = verdict else { continue };
+        let Verdict::Breaks(found, violation) = verdict else { continue };
         println!("sectors of {sector_bytes} bytes, {} = {value}: {violation}", axis.name());
-        println!("  {}\n", replay(args, sector_bytes, *seed, *disk));
+        println!("  {}\n", replay(args, sector_bytes, *found, *disk));
     }
 }
 
@@ -109,10 +109,10 @@ fn print_objects(args: &AssumeArgs, sector_bytes: u64, needs: &Needs) {
             "profile": disk.to_string(),
             "verdict": verdict.word(),
         });
-        if let Verdict::Breaks(seed, violation) = verdict {
+        if let Verdict::Breaks(found, violation) = verdict {
             object["promise"] = json!(violation.promise);
             object["story"] = json!(violation.to_string());
-            object["replay"] = json!(replay(args, sector_bytes, *seed, *disk));
+            object["replay"] = json!(replay(args, sector_bytes, *found, *disk));
         }
         println!("{object}");
     }
@@ -122,8 +122,14 @@ fn name(disk: Option<Persistence>) -> Option<String> {
     disk.map(|disk| disk.to_string())
 }
 
-fn replay(args: &AssumeArgs, sector_bytes: u64, seed: u64, disk: Persistence) -> String {
-    let mut line = format!("cargo sim replay {seed} --profile {disk}");
+fn replay(args: &AssumeArgs, sector_bytes: u64, found: Found, disk: Persistence) -> String {
+    let (short, depth) = assume::CORE;
+    let mut line = match found {
+        Found::Seed(seed) => format!("cargo sim replay {seed} --profile {disk}"),
+        Found::Core => {
+            format!("cargo sim exhaust --short {short} --stories 0 --depth {depth} --profile {disk}")
+        }
+    };
     if sector_bytes != SECTORS[0] {
         line += &format!(" --sector-bytes {sector_bytes}");
     }

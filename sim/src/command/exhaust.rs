@@ -27,6 +27,9 @@ pub struct ExhaustArgs {
     /// The disk: sector, byte, garbage, or a point of the lattice whose sizes and names wait for nothing
     #[arg(long, default_value = "sector", value_parser = persistence)]
     profile: Persistence,
+    /// What the engine takes for the sectors of the disk
+    #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = clap::value_parser!(u64).range(512..=4096))]
+    sector_bytes: u64,
     /// Switch on one planted bug
     #[arg(long, value_name = "NAME")]
     plant: Option<String>,
@@ -58,6 +61,7 @@ pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
         stories: args.stories,
         depth: args.depth,
         persistence: args.profile,
+        sector_bytes: args.sector_bytes,
         plant: args.plant.as_deref().map(planted).transpose()?,
         jobs: args.jobs.unwrap_or_else(runner::processors),
     };
@@ -85,6 +89,7 @@ pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
             story: format!("after {:?}: {}", found.story.to_string(), found.violation),
             driver: "exhaustive".into(),
             profile: Profile::Exactly(args.profile).to_string(),
+            sector_bytes: Some(args.sector_bytes),
             plant: args.plant.clone(),
             tape: found.tape.clone(),
             ..TapeFile::default()

@@ -30,6 +30,8 @@ pub struct Bounds {
     pub depth: u32,
     /// Which disk it is; one that can be decided piece by piece.
     pub persistence: Persistence,
+    /// What the engine takes for the sectors of that disk, in bytes.
+    pub sector_bytes: u64,
     /// A planted bug in the engine.
     pub plant: Option<Bug>,
     /// Threads.
@@ -174,6 +176,7 @@ fn explore(
     let setting = Setting {
         driver: Driver::Exhaustive,
         profile: Profile::Exactly(bounds.persistence),
+        sector_bytes: Some(bounds.sector_bytes),
         plant: bounds.plant,
         ..Setting::default()
     };
@@ -204,7 +207,7 @@ impl Listener for Hunt<'_> {
 
 /// The stories, in groups that begin alike; the shortest first, because their counterexamples are the best ones.
 fn groups(bounds: &Bounds) -> Vec<Vec<Task>> {
-    let geometry = Geometry::default();
+    let geometry = Geometry { sector_bytes: bounds.sector_bytes, ..Geometry::default() };
     let mut short: BTreeMap<(usize, Vec<Op>), Vec<Task>> = BTreeMap::new();
     let mut stories: Vec<Vec<Op>> = vec![Vec::new()];
     for length in 0..=bounds.short {
@@ -217,13 +220,13 @@ fn groups(bounds: &Bounds) -> Vec<Vec<Task>> {
         stories = stories.into_iter().flat_map(longer).collect();
     }
     let mut chooser = Chooser::from_seed(0);
-    let long =
-        (0..bounds.stories).map(|_| vec![Task { story: long_story(&mut chooser, bounds.ops), from: 0 }]);
+    let long = (0..bounds.stories).map(|_| vec![Task { story: long_story(&mut chooser, bounds), from: 0 }]);
     short.into_values().chain(long).collect()
 }
 
 /// A story with a rotation, the sealing of a chunk and a restart, in any order, among other operations.
-fn long_story(chooser: &mut Chooser, ops: usize) -> Story {
+fn long_story(chooser: &mut Chooser, bounds: &Bounds) -> Story {
+    let ops = bounds.ops;
     let any = Op::ALL.map(|(_, op)| op);
     let mut story: Vec<Op> = (0..ops).map(|_| chooser.pick(Concern::Ops, &any)).collect();
     let restart = chooser.pick(Concern::Ops, &[Op::Reopen, Op::Kill, Op::Cut]);
@@ -234,6 +237,7 @@ fn long_story(chooser: &mut Chooser, ops: usize) -> Story {
         }
     }
     let geometry = Geometry {
+        sector_bytes: bounds.sector_bytes,
         two_streams: chooser.below(Concern::Shape, 2) == 1,
         staged: chooser.below(Concern::Shape, 2) == 1,
     };

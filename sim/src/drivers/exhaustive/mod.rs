@@ -55,7 +55,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
 }
 
 fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, counts: &mut Counts) -> Step {
-    let story = Story::draw(&mut chooser.lock());
+    let story = Story::draw(&mut chooser.lock(), setting.sector_bytes.unwrap_or(512));
     let disk = match &setting.profile.points()[..] {
         [one] => *one,
         several => chooser.lock().pick(Concern::Shape, several),

@@ -59,12 +59,20 @@ impl Op {
 }
 
 /// The limits of a store, as far as stories differ in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Geometry {
+    /// What the engine takes for the sectors of its disk, in bytes.
+    pub sector_bytes: u64,
     /// Two log streams, not one.
     pub two_streams: bool,
     /// Frames wait in memory until a sync, and are not handed to the system one by one.
     pub staged: bool,
+}
+
+impl Default for Geometry {
+    fn default() -> Geometry {
+        Geometry { sector_bytes: 512, two_streams: false, staged: false }
+    }
 }
 
 /// Operations, and the store that they are performed on.
@@ -96,8 +104,9 @@ impl FromStr for Story {
 
 impl Story {
     /// Draws a story. It ends with the first 0, or with the tape's operations.
-    pub fn draw(chooser: &mut Chooser) -> Story {
+    pub fn draw(chooser: &mut Chooser, sector_bytes: u64) -> Story {
         let geometry = Geometry {
+            sector_bytes,
             two_streams: chooser.below(Concern::Shape, 2) == 1,
             staged: chooser.below(Concern::Shape, 2) == 1,
         };
@@ -136,6 +145,7 @@ const TAGS: u32 = 2;
 impl Geometry {
     /// The engine's limits.
     pub fn config(self) -> Config {
+        let sector_bytes = self.sector_bytes;
         Config {
             durability: Durability::Batched,
             batch_points: BATCH,
@@ -144,12 +154,12 @@ impl Geometry {
             sealed_max: 4,
             shards: 1,
             wal_streams: if self.two_streams { 2 } else { 1 },
-            segment_bytes: 4 * 512,
+            segment_bytes: 4 * sector_bytes,
             segments: 2,
             segments_max: 3,
             staging_bytes: if self.staged { 4096 } else { 1 },
-            sector_bytes: 512,
-            chunk_bytes: 512 + 2 * 1536,
+            sector_bytes,
+            chunk_bytes: sector_bytes + 2 * 1536_u64.next_multiple_of(sector_bytes),
             manifest_bytes: 1024,
             flush_workers: 1,
             flush_delay_ms: None,
