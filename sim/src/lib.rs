@@ -22,6 +22,7 @@
 //! | [`trace`] | recorded sensor data as the workload |
 //! | [`model`] | the oracle: acked, maybe, never; the verdicts |
 //! | [`drivers`] | who calls the engine, and when it crashes |
+//! | [`coverage`] | what crashes have reached: images, states, point × fault × decision |
 //! | [`scenario`] | what a run is asked to be, and what came of it |
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
 //! | [`report`] | the summary, for a person and for a machine |
@@ -30,6 +31,7 @@
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
 pub mod choice;
+pub mod coverage;
 pub mod damage;
 pub mod disk;
 pub mod drivers;

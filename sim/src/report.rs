@@ -1,5 +1,6 @@
 //! What a campaign says at its end: for a person, and for a machine.
 
+use crate::coverage::CoverageSummary;
 use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
 use crate::runner::Sum;
@@ -53,6 +54,9 @@ pub struct Summary<'a> {
     crashes_per_seed: f64,
     faults: BTreeMap<&'static str, Count>,
     not_measured: Vec<&'static str>,
+    /// Every known triple must be reached.
+    coverage_demanded: bool,
+    coverage: CoverageSummary,
     seconds: f64,
     cpu_seconds: f64,
     seeds_per_cpu_second: f64,
@@ -97,13 +101,15 @@ impl<'a> Summary<'a> {
         let absent = |event: &&str| sum.events.get(event).is_none_or(|times| *times == 0);
         let events = header.driver.demanded_events().iter().copied().filter(absent);
         let not_measured: Vec<&str> = events.clone().chain(faults).collect();
+        let coverage = CoverageSummary::new(&sum.coverage, sum.seeds);
+        let uncovered = sum.coverage_demanded && coverage.missing() > 0;
         let too_little = (sum.seeds >= SEEDS_FOR_EVERY_FAULT && !not_measured.is_empty())
             || (sum.seeds >= SEEDS_FOR_EVERY_EVENT && events.count() > 0);
         let result = if !sum.diverged.is_empty() {
             Result::HarnessBroken
         } else if !sum.failures.is_empty() {
             Result::Violated
-        } else if sum.counts.acked_points_checked == 0 || too_little {
+        } else if sum.counts.acked_points_checked == 0 || too_little || uncovered {
             Result::NotMeasured
         } else {
             Result::Survived
@@ -125,6 +131,8 @@ impl<'a> Summary<'a> {
             crashes_per_seed: rounded(sum.counts.crashes as f64 / sum.seeds.max(1) as f64),
             faults: sum.faults.by_name(),
             not_measured,
+            coverage_demanded: sum.coverage_demanded,
+            coverage,
             seconds: rounded(sum.seconds),
             cpu_seconds: rounded(sum.cpu_seconds),
             seeds_per_cpu_second: rounded(sum.seeds as f64 / sum.cpu_seconds.max(0.01)),
@@ -185,6 +193,7 @@ impl<'a> Summary<'a> {
             ),
         );
         line("inspections", format!("{} of crashed disks, every checksum", grouped(counts.inspections)));
+        self.coverage.lines().into_iter().for_each(|(name, value)| line(name, value));
         line(
             "time",
             format!(
@@ -207,6 +216,7 @@ impl<'a> Summary<'a> {
                 writeln!(text, "  {name:<24} {:>9} {:>12}{note}", grouped(count.armed), grouped(count.fired))
                     .expect("a string takes everything");
             }
+            text.push_str(&self.coverage.notices());
         }
         text.push('\n');
         text.push_str(&self.conclusion());
@@ -226,7 +236,12 @@ impl<'a> Summary<'a> {
                 "NOT MEASURED: no acked point was ever looked for after a crash.".into()
             }
             Result::NotMeasured => {
-                format!("NOT MEASURED: these never came about: {}.", self.not_measured.join(", "))
+                let triples =
+                    self.coverage_demanded.then(|| self.coverage.missing()).filter(|missing| *missing > 0);
+                let triples = triples.map(|missing| format!("{missing} known crash triples"));
+                let names = self.not_measured.iter().map(|name| name.to_string());
+                let names: Vec<_> = names.chain(triples).collect();
+                format!("NOT MEASURED: these never came about: {}.", names.join(", "))
             }
             Result::HarnessBroken => {
                 "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into()
@@ -291,5 +306,23 @@ mod tests {
             sum.events.insert(event, 0);
             assert_eq!(Summary::new(header, &sum).result(), Result::NotMeasured);
         }
+    }
+
+    #[test]
+    fn default_seeds_that_miss_a_known_triple_are_not_success() {
+        let header = Header {
+            driver: Driver::Sequential,
+            profile: "any",
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+        };
+        let mut sum = Sum { seeds: 10, ..Sum::default() };
+        sum.counts.acked_points_checked = 1;
+        assert_eq!(Summary::new(header, &sum).result(), Result::Survived, "so few seeds owe nothing");
+        sum.coverage_demanded = true;
+        let summary = Summary::new(header, &sum);
+        assert_eq!(summary.result(), Result::NotMeasured);
+        assert!(summary.conclusion().contains("known crash triples"), "{}", summary.conclusion());
     }
 }

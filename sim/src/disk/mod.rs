@@ -5,6 +5,7 @@
 //! | `media` | what is on it: per sector the durable version and every unsynced one since; unsynced names |
 //! | `survival` | a crash: from media to the media that survives it |
 //! | `explain` | whether what a real disk holds after a power cut is what a crash here could have left |
+//! | `site` | an I/O by its kind, such as the one at which the power failed |
 //! | [`recorder`] | calls as values: recorded on one disk, made again on another |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
@@ -15,10 +16,12 @@
 mod explain;
 mod media;
 pub mod recorder;
+mod site;
 mod survival;
 
 pub use explain::{Explained, Unexplained};
 pub use media::SECTOR;
+pub use site::Site;
 pub use survival::Profile;
 
 use crate::choice::{Chooser, Concern};
@@ -26,13 +29,15 @@ use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
 use media::Media;
 use parking_lot::Mutex;
+use rustc_hash::FxHasher;
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::io;
 use std::sync::Arc;
 use tidewall::disk::{Disk, DiskFile, OpenMode};
 
 /// A kind of I/O, as far as errors are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IoKind {
     /// `read_at`
     Read,
@@ -165,6 +170,8 @@ pub struct Snapshot {
     media: Media,
     /// Which I/O, counting those that change something.
     pub at: u64,
+    /// What it was.
+    pub site: Site,
 }
 
 /// Far more than any run needs; an engine that goes round in circles runs into it.
@@ -178,6 +185,8 @@ struct State {
     clock: u64,
     io_ops: u64,
     crash_at: Option<(u64, When)>,
+    /// Where that struck.
+    crash_site: Option<Site>,
     snapshot_at: Option<(u64, When)>,
     snapshots: Vec<Snapshot>,
     armed: Option<Armed>,
@@ -221,6 +230,7 @@ impl SimDisk {
             clock: 0,
             io_ops: 0,
             crash_at: None,
+            crash_site: None,
             snapshot_at: None,
             snapshots: Vec::new(),
             armed: None,
@@ -312,6 +322,11 @@ impl SimDisk {
         self.0.lock().dead
     }
 
+    /// The I/O at which the power failed, if it failed at one.
+    pub fn crash_site(&self) -> Option<Site> {
+        self.0.lock().crash_site.clone()
+    }
+
     /// I/O calls since they were last taken.
     pub fn io_ops(&self) -> u64 {
         self.0.lock().io_ops
@@ -376,6 +391,19 @@ impl SimDisk {
         state.media.names().iter().map(|(name, inode)| (name.to_string(), content(inode))).collect()
     }
 
+    /// A hash of all names and contents, as reads see them.
+    pub fn image_hash(&self) -> u64 {
+        let state = self.0.lock();
+        let mut hasher = FxHasher::default();
+        for (name, inode) in state.media.names() {
+            let bytes = state.media.file(*inode).bytes();
+            hasher.write(name.as_bytes());
+            hasher.write_usize(bytes.len());
+            hasher.write(bytes);
+        }
+        hasher.finish()
+    }
+
     /// A disk with these files, all durable.
     pub fn from_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> SimDisk {
         let disk = SimDisk::new(Timeline::default());
@@ -434,6 +462,15 @@ fn fault_of(armed: &Armed) -> Fault {
         Effect::PagesClean => Fault::SyncClean,
         Effect::None | Effect::Part(_) => armed.kind.fault(),
     }
+}
+
+/// What an I/O is about.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// A name; the directory itself has none.
+    Name(&'a str),
+    /// An open file.
+    File(usize),
 }
 
 impl State {
@@ -495,32 +532,46 @@ impl State {
     }
 
     /// Runs an I/O that changes something: a place for a crash and for a snapshot, on both sides of its effect.
-    fn change<R>(&mut self, apply: impl FnOnce(&mut State) -> io::Result<R>) -> io::Result<R> {
+    fn change<R>(
+        &mut self,
+        kind: IoKind,
+        target: Target,
+        apply: impl FnOnce(&mut State) -> io::Result<R>,
+    ) -> io::Result<R> {
         self.begin()?;
         let now = self.clock;
         self.clock += 1;
-        self.crash_here(now, When::Before)?;
-        self.snapshot_here(now, When::Before);
+        self.crash_here(now, When::Before, kind, target)?;
+        self.snapshot_here(now, When::Before, kind, target);
         let result = apply(self);
-        self.snapshot_here(now, When::After);
-        self.crash_here(now, When::After)?;
+        self.snapshot_here(now, When::After, kind, target);
+        self.crash_here(now, When::After, kind, target)?;
         result
     }
 
-    fn crash_here(&mut self, now: u64, when: When) -> io::Result<()> {
+    fn crash_here(&mut self, now: u64, when: When, kind: IoKind, target: Target) -> io::Result<()> {
         if self.crash_at != Some((now, when)) {
             return Ok(());
         }
         self.dead = true;
+        self.crash_site = Some(self.site(kind, target));
         self.counts.fire(if when == When::Before { Fault::CrashBefore } else { Fault::CrashAfter });
         self.timeline.note(&[now, when as u64], || format!("    CRASH    {when:?} this I/O").to_lowercase());
         Err(power_is_off())
     }
 
-    fn snapshot_here(&mut self, now: u64, when: When) {
+    fn snapshot_here(&mut self, now: u64, when: When, kind: IoKind, target: Target) {
         if self.snapshot_at == Some((now, when)) {
             self.snapshot_at = None;
-            self.snapshots.push(Snapshot { media: self.media.clone(), at: now });
+            let site = self.site(kind, target);
+            self.snapshots.push(Snapshot { media: self.media.clone(), at: now, site });
+        }
+    }
+
+    fn site(&self, kind: IoKind, target: Target) -> Site {
+        match target {
+            Target::Name(name) => Site::new(kind, name),
+            Target::File(inode) => Site::new(kind, &self.media.name_of(inode)),
         }
     }
 
@@ -560,7 +611,11 @@ impl Disk for SimDisk {
             }
         };
         let changes = mode == OpenMode::Create || (mode == OpenMode::Lock && exists.is_none());
-        let opened = if changes { state.change(open) } else { state.begin().and_then(|()| open(&mut state)) };
+        let opened = if changes {
+            state.change(IoKind::Open, Target::Name(name), open)
+        } else {
+            state.begin().and_then(|()| open(&mut state))
+        };
         state.note(IoKind::Open, [mode as u64, 0, 0, 0], opened.is_ok(), || {
             format!("{name} ({})", format!("{mode:?}").to_lowercase())
         });
@@ -585,7 +640,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.lock();
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Rename, Target::Name(from), |state| {
             state.need_space()?;
             let struck = state.strike(IoKind::Rename);
             if matches!(struck, None | Some(Effect::Part(128..))) {
@@ -599,7 +654,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Remove, Target::Name(name), |state| {
             let struck = state.strike(IoKind::Remove);
             if matches!(struck, None | Some(Effect::Part(128..))) {
                 state.media.remove(name)?;
@@ -612,7 +667,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        let result = state.change(|state| {
+        let result = state.change(IoKind::SyncDir, Target::Name(""), |state| {
             if state.strike(IoKind::SyncDir).is_some() {
                 return Err(eio());
             }
@@ -673,7 +728,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Write, Target::File(inode), |state| {
             let grows = offset + buf.len() as u64 > state.media.file(inode).len();
             if grows {
                 state.need_space()?;
@@ -698,7 +753,7 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Sync, Target::File(inode), |state| {
             match state.strike_file(IoKind::Sync, Some(inode)) {
                 None => {
                     if state.lie != Some(Lie::IgnoresSync) {
@@ -728,7 +783,7 @@ impl DiskFile for SimFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
-        let result = state.change(|state| {
+        let result = state.change(IoKind::SetLen, Target::File(inode), |state| {
             if len > state.media.file(inode).len() {
                 state.need_space()?;
             }

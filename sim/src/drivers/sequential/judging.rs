@@ -1,6 +1,7 @@
 //! What must be true after a recovery, at a snapshot, and after damage at rest.
 
 use super::*;
+use crate::coverage::StateHash;
 
 impl Run<'_> {
     /// What every tag shows after a recovery is what was acked, and a prefix of the maybes; their number by tag.
@@ -11,6 +12,7 @@ impl Run<'_> {
         fails: Option<u32>,
     ) -> Result<Vec<usize>, Violation> {
         let mut survived = Vec::new();
+        let mut state = StateHash::default();
         for tag in model.all_tags() {
             match engine.query(tag, ..) {
                 Ok(found) if fails == Some(tag) => {
@@ -22,6 +24,7 @@ impl Run<'_> {
                 }
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
+                    found.iter().for_each(|point| state.add(point));
                     survived.push(model.judge(tag, &found)?);
                 }
                 Err(Error::Corrupt(_)) if fails == Some(tag) => {}
@@ -29,6 +32,7 @@ impl Run<'_> {
             }
         }
         self.counts.acked_points_checked += model.acked_points();
+        self.coverage.states.insert(state.finish());
         Ok(survived)
     }
 
@@ -43,15 +47,18 @@ impl Run<'_> {
     pub(super) fn judge_snapshot(&mut self, snapshot: &Snapshot) -> Step {
         self.timeline
             .note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
+        self.take_counts(&self.disk.clone());
         let image = self.disk.from_snapshot(snapshot, &mut self.chooser, self.setting.profile);
+        let site = Some(snapshot.site.clone());
+        let crash = self.note_crash(&self.disk.clone(), &image, self.during, site);
         self.counts.crashes += 1;
         if self.chooser.chance(Concern::Crash, 64) {
             self.inspect(&image)?;
         }
         if self.exists && self.chooser.chance(Concern::Faults, 72) {
-            return self.judge_damage(&image);
+            return self.judge_damage(&image, crash);
         }
-        let (engine, disk) = self.open(image)?;
+        let (engine, disk) = self.open(image, Some(crash))?;
         let model = std::mem::take(&mut self.model);
         let judged = self.judge(&engine, &model, None);
         self.model = model;
@@ -63,7 +70,7 @@ impl Run<'_> {
     }
 
     /// Something at rest is damaged on a crashed disk: the store must notice, or not be harmed.
-    pub(super) fn judge_damage(&mut self, image: &SimDisk) -> Step {
+    pub(super) fn judge_damage(&mut self, image: &SimDisk, crash: Crash) -> Step {
         let inspection = self.inspect(image)?;
         let Some(strike) = damage::draw(&mut self.chooser, &inspection, &image.files()) else {
             return Ok(());
@@ -79,6 +86,11 @@ impl Run<'_> {
         }
         let opened = Engine::open_with(Arc::new(image.clone()), self.config.clone(), Box::new(InOrder));
         self.counts.recoveries += 1;
+        let decisions = match &opened {
+            Ok(engine) => Decision::of(engine.recovery_report()),
+            Err(_) => vec![Decision::Refused],
+        };
+        self.coverage.reach(&crash.damaged(strike.fault), &decisions);
         let judged = match opened {
             Err(Error::Corrupt(_)) => {
                 let mut after = image.contents();
