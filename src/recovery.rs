@@ -59,6 +59,12 @@ pub struct RecoveryReport {
     pub segments: u64,
     /// Segments that held no part of the log: free ones, and what an opening left that did not end.
     pub stale_segments: u64,
+    /// Intact frames that are no part of the log: of an earlier use of their segment, behind a torn tail, or of an opening
+    /// that did not end.
+    pub stale_frames: u64,
+    /// Segments made again, or completed: a crash had left them out, or the configuration asks for more than there were.
+    /// 0 for a new store.
+    pub segments_made: u64,
     /// Frames read back.
     pub frames_replayed: u64,
     /// Points put back into buffers.
@@ -136,7 +142,9 @@ pub(crate) fn recover(
     // 3 burn. Synced logs without unproven tails need no step 5 and 6: the one record says it all.
     let mut files = Vec::new();
     for (log, stream) in logs.iter().zip(&version.streams) {
-        files.push(complete_ring(&**disk, health, config, &names, log, stream.segments as usize)?);
+        let ring = complete_ring(&**disk, health, config, &names, log, stream.segments as usize)?;
+        report.segments_made += if report.created { 0 } else { ring.made };
+        files.push(ring.files);
     }
     let epoch = version.epoch + 1;
     let counted = files.iter().map(|files| Some(files.len() as u32));
@@ -279,12 +287,24 @@ fn describe(report: &mut RecoveryReport, version: &Version, logs: &[survey::Log]
     for log in logs {
         report.segments += log.segments.len() as u64;
         report.stale_segments += (log.segments.len() - log.chain.parts.len()) as u64;
+        report.stale_frames +=
+            log.segments.iter().map(|segment| segment.scan.strays.len() as u64).sum::<u64>();
+        let is_part = |index: &usize| log.chain.parts.iter().any(|part| part.segment == *index);
+        let idle = (0..log.segments.len()).filter(|index| !is_part(index));
+        report.stale_frames += idle.map(|index| log.segments[index].scan.frames.len() as u64).sum::<u64>();
         let Some(last) = log.chain.parts.last() else { continue };
         let scan = &log.segments[last.segment].scan;
         if scan.end == End::Torn && last.frames.end == scan.frames.len() {
             report.torn_tails.push(log.end());
         }
     }
+}
+
+/// The segment files of a stream.
+struct RingFiles {
+    files: Vec<Arc<dyn DiskFile>>,
+    /// So many were not there, or not whole.
+    made: u64,
 }
 
 /// Opens all segments, and creates or completes those that the ring must have and a crash (or a larger
@@ -296,7 +316,7 @@ fn complete_ring(
     names: &[String],
     log: &survey::Log,
     counted: usize,
-) -> Result<Vec<Arc<dyn DiskFile>>> {
+) -> Result<RingFiles> {
     // A file that is not whole and holds no part of the log is what is left of a segment that could not be made. The
     // ring can do without it, as it did before, and makes it anew when it has to grow.
     let whole = |(index, segment): &(usize, &survey::Segment)| {
@@ -304,13 +324,14 @@ fn complete_ring(
             || log.chain.parts.iter().any(|part| part.segment == *index)
     };
     let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
-    let mut files = Vec::new();
+    let (mut files, mut made) = (Vec::new(), 0);
     for slot in 0..found.unwrap_or(0).max(config.segments) {
         let name = segment_name(log.stream, slot);
         let mode = if names.contains(&name) { OpenMode::Write } else { OpenMode::Create };
         let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
         let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
         if len != config.segment_bytes {
+            made += 1;
             file.set_len(config.segment_bytes).map_err(|error| Error::io("reserve", &name, error))?;
             health.final_result("sync", &name, file.sync())?;
         }
@@ -320,7 +341,7 @@ fn complete_ring(
     if files.len() > counted {
         health.final_result("sync of the directory after creating", "segments", disk.sync_dir())?;
     }
-    Ok(files)
+    Ok(RingFiles { files, made })
 }
 
 fn ring(log: &survey::Log, count: usize, max: usize) -> Ring {

@@ -22,6 +22,7 @@
 //! | [`trace`] | recorded sensor data as the workload |
 //! | [`model`] | the oracle: acked, maybe, never; the verdicts |
 //! | [`drivers`] | who calls the engine, and when it crashes |
+//! | [`coverage`] | what crashes have reached: images, states, point × fault × decision |
 //! | [`scenario`] | what a run is asked to be, and what came of it |
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
 //! | [`fuzz`] | what a fuzzer asks of the engine, and its corpus |
@@ -35,6 +36,7 @@
 
 pub mod assume;
 pub mod choice;
+pub mod coverage;
 pub mod damage;
 pub mod disk;
 pub mod drivers;

@@ -1,5 +1,6 @@
 //! What a campaign says at its end: for a person, and for a machine.
 
+use crate::coverage::CoverageSummary;
 use crate::disk::Profile;
 use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
@@ -57,6 +58,9 @@ pub struct Summary<'a> {
     crashes_per_seed: f64,
     faults: BTreeMap<&'static str, Count>,
     not_measured: Vec<&'static str>,
+    /// Every known triple must be reached.
+    coverage_demanded: bool,
+    coverage: CoverageSummary,
     seconds: f64,
     cpu_seconds: f64,
     seeds_per_cpu_second: f64,
@@ -97,11 +101,14 @@ pub(crate) struct Evidence {
     pub(crate) absent_events: usize,
     /// Faults that should strike and never did.
     pub(crate) unfired_faults: usize,
+    /// Known triples of the coverage that had to be reached and were not.
+    pub(crate) uncovered: usize,
 }
 
 impl Evidence {
     pub(crate) fn result(&self) -> Result {
-        let too_little = (self.seeds >= SEEDS_FOR_EVERY_FAULT && self.unfired_faults > 0)
+        let too_little = self.uncovered > 0
+            || (self.seeds >= SEEDS_FOR_EVERY_FAULT && self.unfired_faults > 0)
             || (self.seeds >= SEEDS_FOR_EVERY_EVENT && self.absent_events > 0);
         if self.diverged > 0 {
             Result::HarnessBroken
@@ -128,6 +135,7 @@ impl<'a> Summary<'a> {
         let absent = |event: &&str| sum.events.get(event).is_none_or(|times| *times == 0);
         let events = header.driver.demanded_events().iter().copied().filter(absent);
         let not_measured: Vec<&str> = events.clone().chain(faults).collect();
+        let coverage = CoverageSummary::new(&sum.coverage, sum.seeds);
         let absent_events = events.count();
         let evidence = Evidence {
             seeds: sum.seeds,
@@ -136,6 +144,7 @@ impl<'a> Summary<'a> {
             acked_points_checked: sum.counts.acked_points_checked,
             absent_events,
             unfired_faults: not_measured.len() - absent_events,
+            uncovered: if sum.coverage_demanded { coverage.missing() } else { 0 },
         };
         let result = evidence.result();
         Summary {
@@ -156,6 +165,8 @@ impl<'a> Summary<'a> {
             crashes_per_seed: rounded(sum.counts.crashes as f64 / sum.seeds.max(1) as f64),
             faults: sum.faults.by_name(),
             not_measured,
+            coverage_demanded: sum.coverage_demanded,
+            coverage,
             seconds: rounded(sum.seconds),
             cpu_seconds: rounded(sum.cpu_seconds),
             seeds_per_cpu_second: rounded(sum.seeds as f64 / sum.cpu_seconds.max(0.01)),
@@ -216,6 +227,7 @@ impl<'a> Summary<'a> {
             ),
         );
         line("inspections", format!("{} of crashed disks, every checksum", grouped(counts.inspections)));
+        self.coverage.lines().into_iter().for_each(|(name, value)| line(name, value));
         line(
             "time",
             format!(
@@ -242,6 +254,7 @@ impl<'a> Summary<'a> {
                 writeln!(text, "  {name:<24} {:>9} {:>12}{note}", grouped(count.armed), grouped(count.fired))
                     .expect("a string takes everything");
             }
+            text.push_str(&self.coverage.notices());
         }
         text.push('\n');
         text.push_str(&self.conclusion());
@@ -261,7 +274,12 @@ impl<'a> Summary<'a> {
                 "NOT MEASURED: no acked point was ever looked for after a crash.".into()
             }
             Result::NotMeasured => {
-                format!("NOT MEASURED: these never came about: {}.", self.not_measured.join(", "))
+                let triples =
+                    self.coverage_demanded.then(|| self.coverage.missing()).filter(|missing| *missing > 0);
+                let triples = triples.map(|missing| format!("{missing} known crash triples"));
+                let names = self.not_measured.iter().map(|name| name.to_string());
+                let names: Vec<_> = names.chain(triples).collect();
+                format!("NOT MEASURED: these never came about: {}.", names.join(", "))
             }
             Result::HarnessBroken => {
                 "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into()
@@ -329,5 +347,24 @@ mod tests {
             sum.events.insert(event, 0);
             assert_eq!(Summary::new(header, &sum).result(), Result::NotMeasured);
         }
+    }
+
+    #[test]
+    fn default_seeds_that_miss_a_known_triple_are_not_success() {
+        let header = Header {
+            driver: Driver::Sequential,
+            profile: "any",
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+            part: &Part::default(),
+        };
+        let mut sum = Sum { seeds: 10, ..Sum::default() };
+        sum.counts.acked_points_checked = 1;
+        assert_eq!(Summary::new(header, &sum).result(), Result::Survived, "so few seeds owe nothing");
+        sum.coverage_demanded = true;
+        let summary = Summary::new(header, &sum);
+        assert_eq!(summary.result(), Result::NotMeasured);
+        assert!(summary.conclusion().contains("known crash triples"), "{}", summary.conclusion());
     }
 }

@@ -1,7 +1,9 @@
 //! A campaign: many seeds, several threads, one sum.
 
 use crate::choice::Chooser;
-use crate::drivers;
+use crate::coverage::{Coverage, known};
+use crate::disk::Profile;
+use crate::drivers::{self, Driver};
 use crate::fault::FaultCounts;
 use crate::model::Violation;
 use crate::scenario::{Counts, Events, Outcome, Setting};
@@ -44,6 +46,15 @@ impl<'a> Campaign<'a> {
             recheck_percent: 10,
         }
     }
+
+    /// Whether its runs are those of the default campaign, or begin with them.
+    fn is_of_default_seeds(&self) -> bool {
+        let Setting { driver, profile, trace, plant, lie, .. } = self.setting;
+        let plain = trace.is_none() && plant.is_none() && lie.is_none();
+        (driver, profile) == (Driver::Sequential, Profile::Any)
+            && plain
+            && (self.start, self.shard) == (0, (0, 1))
+    }
 }
 
 /// A seed whose run broke a promise.
@@ -68,6 +79,10 @@ pub struct Sum {
     pub faults: FaultCounts,
     /// What else the driver counts.
     pub events: Events,
+    /// What the crashes reached.
+    pub coverage: Coverage,
+    /// These are the default seeds, or more: they must reach every known triple.
+    pub coverage_demanded: bool,
     /// All traces in one number that does not depend on the order of the seeds.
     pub trace_hash: TraceHash,
     /// The failing seeds, lowest first; a campaign stops soon after the first.
@@ -127,6 +142,7 @@ pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64
     let mut sum = sum.into_inner();
     sum.failures.sort_by_key(|failure| failure.seed);
     sum.diverged.sort_unstable();
+    sum.coverage_demanded = campaign.is_of_default_seeds() && sum.seeds >= known::DEMANDED_SEEDS;
     sum.seconds = begin.elapsed().as_secs_f64();
     sum.cpu_seconds = cpu_seconds() - cpu_begin;
     sum
@@ -139,6 +155,7 @@ impl Sum {
         self.counts.add(&outcome.counts);
         self.faults.add(&outcome.faults);
         self.add_events(&outcome.events);
+        self.coverage.add(&outcome.coverage);
         self.trace_hash.0 = self.trace_hash.0.wrapping_add(seed_hash(seed, outcome.hash));
         if seed.wrapping_mul(37) % 100 < campaign.recheck_percent {
             if run_seed(seed, campaign.setting).hash == outcome.hash {
@@ -164,6 +181,7 @@ impl Sum {
         self.counts.add(&other.counts);
         self.faults.add(&other.faults);
         self.add_events(&other.events);
+        self.coverage.add(&other.coverage);
         self.trace_hash.0 = self.trace_hash.0.wrapping_add(other.trace_hash.0);
         self.failures.extend(other.failures);
         self.diverged.extend(other.diverged);

@@ -1,6 +1,7 @@
 //! What a run is asked to be, and what came of it: the words that drivers, runner and reports share.
 
 use crate::choice::{Mark, Tape};
+use crate::coverage::Coverage;
 use crate::disk::{Lie, Profile};
 use crate::drivers::Driver;
 use crate::fault::FaultCounts;
@@ -91,6 +92,8 @@ pub struct Outcome {
     pub faults: FaultCounts,
     /// What else the driver counts.
     pub events: Events,
+    /// What the crashes reached.
+    pub coverage: Coverage,
     /// Everything that happened, in one number.
     pub hash: TraceHash,
     /// Every decision.

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
+use tidewall_sim::coverage::known;
 use tidewall_sim::merge::{Part, SOURCES, parse_shard};
 use tidewall_sim::model::{Verdict, Violation};
 use tidewall_sim::report::{Header, Summary};
@@ -38,6 +39,9 @@ pub struct RunArgs {
     /// One JSON object a line; the last one is the summary
     #[arg(long)]
     json: bool,
+    /// Write the table of known crash triples anew, from what this campaign reaches
+    #[arg(long, value_name = "FILE", hide = true)]
+    write_known: Option<PathBuf>,
     /// Where to save the tape of a failing seed
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -116,6 +120,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     if let (Some(path), Some(failure)) = (&args.save, sum.failures.first()) {
         let outcome = runner::run_seed(failure.seed, setting);
         save(path, &story(&format!("seed {}", failure.seed), &outcome), &args.setting, &outcome)?;
+    }
+    if let Some(path) = &args.write_known {
+        std::fs::write(path, known::write(&sum.coverage, sum.seeds))?;
     }
     let replay = sum.failures.iter().map(|failure| failure.seed).chain(sum.diverged.iter().copied()).next();
     let replay = replay.map(|seed| replay_line(args, seed));

@@ -4,7 +4,7 @@ use crate::choice::{Chooser, Concern};
 use crate::fault::Fault;
 
 /// A kind of I/O, as far as errors are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IoKind {
     /// `read_at`
     Read,

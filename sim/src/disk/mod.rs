@@ -8,6 +8,7 @@
 //! | `survival` | a crash: from media to the media that survives it, drawn |
 //! | `fates` | a crash that is decided when somebody looks: all that may survive, at once |
 //! | `explain` | whether what a real disk holds after a power cut is what a crash here could have left |
+//! | `site` | an I/O by its kind, such as the one at which the power failed |
 //! | [`recorder`] | calls as values: recorded on one disk, made again on another |
 //! | `errors` | which I/O fails, and what it does all the same |
 //! | `at_rest` | damage to what is durable, and to how it is read |
@@ -25,6 +26,7 @@ mod fates;
 mod media;
 pub mod persistence;
 pub mod recorder;
+mod site;
 mod survival;
 
 pub use at_rest::Damage;
@@ -32,6 +34,7 @@ pub use errors::{Armed, Effect, IoKind};
 pub use explain::{Explained, Unexplained};
 pub use media::SECTOR;
 pub use persistence::{Persistence, Profile};
+pub use site::Site;
 
 use crate::choice::{Chooser, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
@@ -41,7 +44,9 @@ use fates::Fates;
 use media::Media;
 use num_bigint::BigUint;
 use parking_lot::Mutex;
+use rustc_hash::FxHasher;
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::io;
 use std::sync::Arc;
 use tidewall::disk::{Disk, DiskFile, OpenMode};
@@ -74,6 +79,8 @@ pub struct Snapshot {
     fates: Option<Fates>,
     /// Which I/O, counting those that change something.
     pub at: u64,
+    /// What it was; `None` between two.
+    pub site: Option<Site>,
     /// Decisions made by then about what a crash had left open.
     pub decided: usize,
 }
@@ -153,6 +160,8 @@ struct State {
     clock: u64,
     io_ops: u64,
     crash_at: Option<(u64, When)>,
+    /// Where that struck.
+    crash_site: Option<Site>,
     snapshot_at: Option<(u64, When)>,
     snapshots: Vec<Snapshot>,
     /// Keep a snapshot before each sync.
@@ -204,6 +213,7 @@ impl SimDisk {
             clock: 0,
             io_ops: 0,
             crash_at: None,
+            crash_site: None,
             snapshot_at: None,
             snapshots: Vec::new(),
             keeps_syncs: false,
@@ -371,6 +381,11 @@ impl SimDisk {
         self.0.lock().dead
     }
 
+    /// The I/O at which the power failed, if it failed at one.
+    pub fn crash_site(&self) -> Option<Site> {
+        self.0.lock().crash_site.clone()
+    }
+
     /// I/O calls since they were last taken.
     pub fn io_ops(&self) -> u64 {
         self.0.lock().io_ops
@@ -435,6 +450,19 @@ impl SimDisk {
         state.media.names().iter().map(|(name, inode)| (name.to_string(), content(inode))).collect()
     }
 
+    /// A hash of all names and contents, as reads see them.
+    pub fn image_hash(&self) -> u64 {
+        let state = self.0.lock();
+        let mut hasher = FxHasher::default();
+        for (name, inode) in state.media.names() {
+            let bytes = state.media.file(*inode).bytes();
+            hasher.write(name.as_bytes());
+            hasher.write_usize(bytes.len());
+            hasher.write(bytes);
+        }
+        hasher.finish()
+    }
+
     /// A disk with these files, all durable.
     pub fn from_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> SimDisk {
         let disk = SimDisk::new(Timeline::default());
@@ -450,6 +478,15 @@ impl SimDisk {
 /// What fails when there is no space.
 const NEEDS_SPACE: [Fault; 4] =
     [Fault::NoSpaceWrite, Fault::NoSpaceGrow, Fault::NoSpaceCreate, Fault::NoSpaceRename];
+
+/// What an I/O is about.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// A name; the directory itself has none.
+    Name(&'a str),
+    /// An open file.
+    File(usize),
+}
 
 impl State {
     /// One I/O begins. `Err` when the power is off.
@@ -515,40 +552,54 @@ impl State {
     }
 
     /// Runs an I/O that changes something: a place for a crash and for a snapshot, on both sides of its effect.
-    fn change<R>(&mut self, apply: impl FnOnce(&mut State) -> io::Result<R>) -> io::Result<R> {
+    fn change<R>(
+        &mut self,
+        kind: IoKind,
+        target: Target,
+        apply: impl FnOnce(&mut State) -> io::Result<R>,
+    ) -> io::Result<R> {
         self.begin()?;
         let now = self.clock;
         self.clock += 1;
-        self.crash_here(now, When::Before)?;
-        self.snapshot_here(now, When::Before);
+        self.crash_here(now, When::Before, kind, target)?;
+        self.snapshot_here(now, When::Before, kind, target);
         let result = apply(self);
-        self.snapshot_here(now, When::After);
-        self.crash_here(now, When::After)?;
+        self.snapshot_here(now, When::After, kind, target);
+        self.crash_here(now, When::After, kind, target)?;
         result
     }
 
-    fn crash_here(&mut self, now: u64, when: When) -> io::Result<()> {
+    fn crash_here(&mut self, now: u64, when: When, kind: IoKind, target: Target) -> io::Result<()> {
         if self.crash_at != Some((now, when)) {
             return Ok(());
         }
         self.dead = true;
+        self.crash_site = Some(self.site(kind, target));
         self.counts.fire(if when == When::Before { Fault::CrashBefore } else { Fault::CrashAfter });
         self.timeline.note(&[now, when as u64], || format!("    CRASH    {when:?} this I/O").to_lowercase());
         Err(power_is_off())
     }
 
-    fn snapshot_here(&mut self, now: u64, when: When) {
+    fn snapshot_here(&mut self, now: u64, when: When, kind: IoKind, target: Target) {
         if self.snapshot_at == Some((now, when)) {
             self.snapshot_at = None;
+            let site = Some(self.site(kind, target));
             let snapshot = self.snapshot();
-            self.snapshots.push(Snapshot { at: now, ..snapshot });
+            self.snapshots.push(Snapshot { at: now, site, ..snapshot });
+        }
+    }
+
+    fn site(&self, kind: IoKind, target: Target) -> Site {
+        match target {
+            Target::Name(name) => Site::new(kind, name),
+            Target::File(inode) => Site::new(kind, &self.media.name_of(inode)),
         }
     }
 
     fn snapshot(&self) -> Snapshot {
         let fates = self.open.as_ref().map(|open| open.fates.clone());
         let decided = self.open.as_ref().map_or(0, |open| open.chooser.lock().made().len());
-        Snapshot { media: self.media.clone(), fates, at: self.clock, decided }
+        Snapshot { media: self.media.clone(), fates, at: self.clock, site: None, decided }
     }
 
     /// A sync is about to happen.
@@ -613,7 +664,11 @@ impl Disk for SimDisk {
             }
         };
         let changes = mode == OpenMode::Create || (mode == OpenMode::Lock && exists.is_none());
-        let opened = if changes { state.change(open) } else { state.begin().and_then(|()| open(&mut state)) };
+        let opened = if changes {
+            state.change(IoKind::Open, Target::Name(name), open)
+        } else {
+            state.begin().and_then(|()| open(&mut state))
+        };
         state.note(IoKind::Open, [mode as u64, 0, 0, 0], opened.is_ok(), || {
             format!("{name} ({})", format!("{mode:?}").to_lowercase())
         });
@@ -640,7 +695,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.lock();
         state.decide(Fates::decide_names);
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Rename, Target::Name(from), |state| {
             state.need_space(Fault::NoSpaceRename)?;
             let struck = state.strike(IoKind::Rename);
             if matches!(struck, None | Some(Effect::Part(128..))) {
@@ -655,7 +710,7 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
         state.decide(Fates::decide_names);
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Remove, Target::Name(name), |state| {
             let struck = state.strike(IoKind::Remove);
             if matches!(struck, None | Some(Effect::Part(128..))) {
                 state.media.remove(name)?;
@@ -669,7 +724,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.0.lock();
         state.at_sync();
-        let result = state.change(|state| {
+        let result = state.change(IoKind::SyncDir, Target::Name(""), |state| {
             if let Some(effect) = state.strike(IoKind::SyncDir) {
                 match effect {
                     Effect::PagesDropped | Effect::RolledBack => state.media.roll_back_names(),
@@ -741,7 +796,7 @@ impl DiskFile for SimFile {
         let inode = self.inode;
         state.decide_len(inode);
         state.decide_edges(inode, offset..offset + buf.len() as u64);
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Write, Target::File(inode), |state| {
             let grows = offset + buf.len() as u64 > state.media.file(inode).len();
             if grows {
                 state.need_space(Fault::NoSpaceWrite)?;
@@ -769,7 +824,7 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.lock();
         let inode = self.inode;
         state.at_sync();
-        let result = state.change(|state| {
+        let result = state.change(IoKind::Sync, Target::File(inode), |state| {
             match state.strike_file(IoKind::Sync, Some(inode)) {
                 None => {
                     if state.lie != Some(Lie::IgnoresSync) {
@@ -805,7 +860,7 @@ impl DiskFile for SimFile {
         state.decide_len(inode);
         let cut = len.min(state.media.file(inode).len());
         state.decide_edges(inode, cut..cut);
-        let result = state.change(|state| {
+        let result = state.change(IoKind::SetLen, Target::File(inode), |state| {
             if len > state.media.file(inode).len() {
                 state.need_space(Fault::NoSpaceGrow)?;
             }

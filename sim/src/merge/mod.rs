@@ -26,8 +26,10 @@ mod part;
 
 pub use part::{Part, SOURCES, parse_shard};
 
+use crate::coverage::known;
 use crate::report::{Evidence, Result as Conclusion};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Why summaries cannot be added up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -210,11 +212,48 @@ fn conclude(mut sum: Map<String, Value>) -> Merged {
         acked_points_checked: count(&sum, "acked_points_checked"),
         unfired_faults,
         absent_events: not_measured.len() - unfired_faults,
+        uncovered: conclude_coverage(&mut sum),
     };
     let result = evidence.result();
     sum.insert("result".into(), json!(result));
     sum.insert("shard".into(), json!("0/1"));
     Merged { summary: sum, result }
+}
+
+/// Compares the triples of all shards with the table; how many are missing that the default campaign must reach.
+fn conclude_coverage(sum: &mut Map<String, Value>) -> usize {
+    let is = |name: &str, value: Value| sum.get(name) == Some(&value);
+    let of_default_seeds = is("driver", json!("sequential"))
+        && is("profile", json!("any"))
+        && is("plant", Value::Null)
+        && is("trace_files", json!([]))
+        && is("start", json!(0))
+        && count(sum, "seeds") >= known::DEMANDED_SEEDS;
+    let Some(coverage) = sum.get_mut("coverage").and_then(Value::as_object_mut) else { return 0 };
+    let keys =
+        |value: &Value| value.as_object().map_or_else(Vec::new, |object| object.keys().cloned().collect());
+    let triples = coverage.get("triples").cloned().unwrap_or_default();
+    let mut reached = BTreeSet::new();
+    for point in keys(&triples) {
+        for fault in keys(&triples[&point]) {
+            reached.extend(
+                keys(&triples[&point][&fault])
+                    .iter()
+                    .map(|decision| format!("{point} | {fault} | {decision}")),
+            );
+        }
+    }
+    let compared = known::compare_names(&reached);
+    let missing = compared.missing.len();
+    if let Value::Object(compared) = json!(compared) {
+        coverage.extend(compared);
+    }
+    // What is distinct within each shard need not be so between two.
+    for name in ["distinct_images", "distinct_states"] {
+        coverage.insert(name.into(), Value::Null);
+    }
+    sum.insert("coverage_demanded".into(), json!(of_default_seeds));
+    if of_default_seeds { missing } else { 0 }
 }
 
 fn rounded(value: f64) -> f64 {

@@ -19,6 +19,7 @@ pub use story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Recovered,
 
 use super::{Step, watched};
 use crate::choice::{Chooser, Concern, SharedChooser};
+use crate::coverage::Coverage;
 use crate::disk::{Crashed, Persistence, When};
 use crate::fault::FaultCounts;
 use crate::scenario::{Counts, Events, Outcome, Setting};
@@ -47,6 +48,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         counts,
         faults: FaultCounts::default(),
         events: Events::new(),
+        coverage: Coverage::default(),
         hash: timeline.hash(),
         tape: chooser.made().clone(),
         marks: chooser.marks().to_vec(),

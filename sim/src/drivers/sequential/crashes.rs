@@ -1,14 +1,16 @@
 //! Power cuts and kills, and opening again, through crashes and errors on the way.
 
 use super::*;
+use crate::disk::Site;
 
 impl Run<'_> {
     /// The power fails, or has failed; the run goes on from what survives.
     pub(super) fn crash(&mut self) -> Step {
         self.retire_engine();
         self.counts.crashes += 1;
-        self.disk = self.cut(&self.disk.clone());
-        self.recover()
+        let (survivor, crash) = self.cut(&self.disk.clone(), self.during);
+        self.disk = survivor;
+        self.recover_from(Some(crash))
     }
 
     /// The process dies; the machine does not.
@@ -21,10 +23,25 @@ impl Run<'_> {
         self.recover()
     }
 
-    fn cut(&mut self, disk: &SimDisk) -> SimDisk {
-        let survivor = disk.power_cut(&mut self.chooser, self.setting.profile);
+    fn cut(&mut self, disk: &SimDisk, during: During) -> (SimDisk, Crash) {
         self.take_counts(disk);
-        survivor
+        let survivor = disk.power_cut(&mut self.chooser, self.setting.profile);
+        let crash = self.note_crash(disk, &survivor, during, disk.crash_site());
+        (survivor, crash)
+    }
+
+    /// What a crash did: nothing else has been counted on `disk` since the last time that its counts were taken.
+    pub(super) fn note_crash(
+        &mut self,
+        disk: &SimDisk,
+        survivor: &SimDisk,
+        during: During,
+        site: Option<Site>,
+    ) -> Crash {
+        let counts = disk.take_counts();
+        self.faults.add(&counts);
+        self.coverage.images.insert(survivor.image_hash());
+        Crash::new(during, site, &counts)
     }
 
     pub(super) fn retire_engine(&mut self) {
@@ -39,13 +56,18 @@ impl Run<'_> {
     }
 
     pub(super) fn recover(&mut self) -> Step {
+        self.recover_from(None)
+    }
+
+    fn recover_from(&mut self, crash: Option<Crash>) -> Step {
+        self.during = During::Open;
         let closed = std::mem::take(&mut self.closed);
         let must_keep_all = std::mem::take(&mut self.must_keep_all);
         let crashes = self.counts.crashes;
         if self.chooser.chance(Concern::Shape, 16) {
             self.change_config();
         }
-        let (engine, disk) = self.open(self.disk.clone())?;
+        let (engine, disk) = self.open(self.disk.clone(), crash)?;
         let must_keep_all = must_keep_all && self.counts.crashes == crashes;
         self.disk = disk;
         // What was snapped while recovery was at work is judged by what was promised before.
@@ -133,8 +155,12 @@ impl Run<'_> {
         self.config.staging_bytes = below(most.staging_bytes, most.staging_bytes.div_ceil(2));
     }
 
-    /// Opens the store on a disk, through crashes and errors on the way.
-    pub(super) fn open(&mut self, mut disk: SimDisk) -> Result<(Engine, SimDisk), Violation> {
+    /// Opens the store on a disk that this crash left, if one did, through crashes and errors on the way.
+    pub(super) fn open(
+        &mut self,
+        mut disk: SimDisk,
+        mut crash: Option<Crash>,
+    ) -> Result<(Engine, SimDisk), Violation> {
         let (mut depth, mut retries) = (0, 0);
         loop {
             if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) {
@@ -154,13 +180,20 @@ impl Run<'_> {
                 self.faults.fire(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });
                 self.counts.crashes += 1;
                 depth += 1;
-                disk = self.cut(&disk);
+                if let Some(crash) = &crash {
+                    self.coverage.reach(crash, &[Decision::Interrupted]);
+                }
+                let (survivor, next) = self.cut(&disk, During::Open);
+                (disk, crash) = (survivor, Some(next));
                 continue;
             }
             match result {
                 Ok(engine) => {
                     disk.heal();
                     self.counts.recoveries += 1;
+                    if let Some(crash) = &crash {
+                        self.coverage.reach(crash, &Decision::of(engine.recovery_report()));
+                    }
                     return Ok((engine, disk));
                 }
                 Err(Error::Io { .. } | Error::ReadOnly { .. }) if !fired.is_empty() => {

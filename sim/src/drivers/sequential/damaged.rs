@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 impl Run<'_> {
     /// Something at rest is damaged on a crashed disk.
-    pub(super) fn judge_damage(&mut self, image: &SimDisk) -> Step {
+    pub(super) fn judge_damage(&mut self, image: &SimDisk, crash: Crash) -> Step {
         let inspection = self.inspect(image)?;
         let renewed = |file: &str| image.renewed_sectors(file);
         let places = Places { inspection: &inspection, files: image.files(), renewed: &renewed };
@@ -15,7 +15,7 @@ impl Run<'_> {
         self.judge_inspection(image, &strike)?;
         let struck = image.copy();
         struck.damage(strike.fault, &strike.file, strike.change);
-        let judged = self.judge_opening(image, &struck, &strike);
+        let judged = self.judge_opening(image, &struck, &strike, crash);
         self.take_counts(&struck);
         judged
     }
@@ -42,11 +42,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn judge_opening(&mut self, image: &SimDisk, struck: &SimDisk, strike: &Strike) -> Step {
+    fn judge_opening(&mut self, image: &SimDisk, struck: &SimDisk, strike: &Strike, crash: Crash) -> Step {
         let before = struck.contents();
         let opened = Engine::open_with(Arc::new(struck.clone()), self.config.clone(), Box::new(InOrder));
         let fired = struck.take_fired();
         self.counts.recoveries += 1;
+        let decisions = match &opened {
+            Ok(engine) => Decision::of(engine.recovery_report()),
+            Err(_) => vec![Decision::Refused],
+        };
+        self.coverage.reach(&crash.damaged(strike.fault), &decisions);
         match opened {
             Err(Error::Io { .. }) if fired.contains(&Fault::LatentSector) => {
                 untouched(before, struck, strike)

@@ -1,21 +1,25 @@
 //! What must be true after a recovery, and at a snapshot.
 
 use super::*;
+use crate::coverage::StateHash;
 
 impl Run<'_> {
     /// What every tag shows after a recovery is what was acked, and a prefix of the maybes; their number by tag.
     pub(super) fn judge(&mut self, engine: &Engine, model: &Model) -> Result<Vec<usize>, Violation> {
         let mut survived = Vec::new();
+        let mut state = StateHash::default();
         for tag in model.all_tags() {
             match engine.query(tag, ..) {
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
+                    found.iter().for_each(|point| state.add(point));
                     survived.push(model.judge(tag, &found)?);
                 }
                 Err(error) => return Err(stuck("query after recovery", &error)),
             }
         }
         self.counts.acked_points_checked += model.acked_points();
+        self.coverage.states.insert(state.finish());
         Ok(survived)
     }
 
@@ -30,15 +34,18 @@ impl Run<'_> {
     pub(super) fn judge_snapshot(&mut self, snapshot: &Snapshot) -> Step {
         self.timeline
             .note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
+        self.take_counts(&self.disk.clone());
         let image = self.disk.from_snapshot(snapshot, &mut self.chooser, self.setting.profile);
+        let site = snapshot.site.clone();
+        let crash = self.note_crash(&self.disk.clone(), &image, self.during, site);
         self.counts.crashes += 1;
         if self.chooser.chance(Concern::Crash, 64) {
             self.inspect(&image)?;
         }
         if self.exists && self.chooser.chance(Concern::Faults, 72) {
-            return self.judge_damage(&image);
+            return self.judge_damage(&image, crash);
         }
-        let (engine, disk) = self.open(image)?;
+        let (engine, disk) = self.open(image, Some(crash))?;
         let model = std::mem::take(&mut self.model);
         let judged = self.judge(&engine, &model);
         self.model = model;

@@ -22,6 +22,7 @@ mod operations;
 
 use super::{Step, stuck, watched};
 use crate::choice::{Chooser, Concern, SplitMix};
+use crate::coverage::{Coverage, Crash, Decision, During};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Model, Verdict, Violation};
@@ -52,6 +53,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         counts: run.counts,
         faults: run.faults,
         events: Events::new(),
+        coverage: run.coverage,
         hash: timeline.hash(),
         tape: run.chooser.made().clone(),
         marks: run.chooser.marks().to_vec(),
@@ -72,6 +74,9 @@ struct Run<'a> {
     timeline: Timeline,
     counts: Counts,
     faults: FaultCounts,
+    coverage: Coverage,
+    /// The call of the engine that a crash would interrupt.
+    during: During,
     /// The last open returned and no other has succeeded before it: until then there is no store to lose.
     exists: bool,
     /// The engine was closed, and nothing has happened since.
@@ -123,6 +128,8 @@ impl<'a> Run<'a> {
             timeline,
             counts: Counts::default(),
             faults: FaultCounts::default(),
+            coverage: Coverage::default(),
+            during: During::Open,
             exists: false,
             closed: false,
             read_only: false,
@@ -158,6 +165,7 @@ impl<'a> Run<'a> {
                 let when = self.when();
                 self.disk.arm_snapshot(away, when);
             }
+            self.during = during(op);
             self.perform(op)?;
             self.judge_snapshots()?;
             if self.disk.is_dead() {
@@ -236,8 +244,10 @@ impl<'a> Run<'a> {
             self.kill()?;
         }
         self.check_all()?;
+        self.during = During::Sync;
         let synced = self.engine().sync();
         self.acknowledge("sync", synced)?;
+        self.during = During::Close;
         let closed = self.engine().close();
         self.acknowledge("close", closed)?;
         self.closed = true;
@@ -249,6 +259,19 @@ impl<'a> Run<'a> {
         self.check_all()?;
         self.retire_engine();
         Ok(())
+    }
+}
+
+/// The call of the engine that an operation makes, if it makes one.
+fn during(op: Op) -> During {
+    match op {
+        Op::Write | Op::WriteBatch => During::Write,
+        Op::Sync => During::Sync,
+        Op::Flush => During::Flush,
+        Op::Step => During::Step,
+        Op::Reopen => During::Close,
+        Op::Query | Op::CheckAll | Op::Refused => During::Read,
+        Op::ArmError | Op::Space | Op::ArmCrash | Op::CrashNow | Op::Kill => During::Open,
     }
 }
 

@@ -6,6 +6,7 @@ use super::event;
 use super::plan::Plan;
 use super::promise::Promise;
 use crate::choice::Chooser;
+use crate::coverage::{Coverage, StateHash};
 use crate::disk::{Profile, SimDisk};
 use crate::fault::FaultCounts;
 use crate::model::Violation;
@@ -34,6 +35,7 @@ pub struct State {
     pub promise: Promise,
     pub counts: Counts,
     pub faults: FaultCounts,
+    coverage: Coverage,
     events: Events,
     /// The first promise that was seen broken.
     pub violation: Option<Violation>,
@@ -61,6 +63,7 @@ impl World {
             promise: Promise::default(),
             counts: Counts::default(),
             faults: FaultCounts::default(),
+            coverage: Coverage::default(),
             events: event::ALL.into_iter().map(|name| (name, 0)).collect(),
             violation: None,
             boot: 0,
@@ -106,6 +109,7 @@ impl World {
             counts: state.counts,
             faults: state.faults.clone(),
             events: state.events.clone(),
+            coverage: state.coverage.clone(),
             hash: self.timeline.hash(),
             tape: state.chooser.made().clone(),
             marks: state.chooser.marks().to_vec(),
@@ -129,6 +133,7 @@ impl State {
     pub fn power_cut(&mut self) {
         let survivor = self.disk.power_cut(&mut self.chooser, self.profile);
         self.take_counts();
+        self.coverage.images.insert(survivor.image_hash());
         self.disk = survivor;
         self.counts.crashes += 1;
         self.count(event::POWER_CUTS, true);
@@ -139,6 +144,9 @@ impl State {
     /// # Errors
     /// The violation.
     pub fn judge(&mut self, shown: &BTreeMap<u32, Vec<Point>>) -> Result<(), Violation> {
+        let mut state = StateHash::default();
+        shown.values().flatten().for_each(|point| state.add(point));
+        self.coverage.states.insert(state.finish());
         let checked = self.promise.recovered(shown)?;
         self.counts.points_checked += checked.points;
         self.counts.acked_points_checked += checked.acked;

@@ -27,6 +27,7 @@ mod workers;
 
 use super::{Step, stuck, watched};
 use crate::choice::{Chooser, Concern};
+use crate::coverage::{Coverage, StateHash};
 use crate::disk::{Armed, Effect, IoKind, SimDisk, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Verdict, Violation};
@@ -131,6 +132,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         exists: false,
         counts: Counts::default(),
         faults: FaultCounts::default(),
+        coverage: Coverage::default(),
     };
     let ended = watched(setting.plant, || {
         scheduled::plant::set(setting.plant.and_then(same_bug));
@@ -149,6 +151,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         counts: run.counts,
         faults: run.faults,
         events: std::mem::take(&mut *world.events.lock()),
+        coverage: run.coverage,
         hash: timeline.hash(),
         tape,
         marks,
@@ -171,6 +174,7 @@ struct Run<'a> {
     exists: bool,
     counts: Counts,
     faults: FaultCounts,
+    coverage: Coverage,
 }
 
 impl Run<'_> {
@@ -248,6 +252,7 @@ impl Run<'_> {
             self.counts.crashes += 1;
             let survivor = self.disk.power_cut(&mut self.world.chooser.lock(), self.setting.profile);
             self.take_counts();
+            self.coverage.images.insert(survivor.image_hash());
             self.disk = survivor;
         } else {
             self.faults.count(Fault::Kill, life.end == End::Kill);
@@ -284,8 +289,10 @@ impl Run<'_> {
         if let Some(tag) = tags.iter().find(|tag| !TAGS.contains(tag)) {
             return Err(Violation::new(Verdict::Invented, "I5", format!("nobody wrote to tag {tag}")));
         }
+        let mut state = StateHash::default();
         for tag in TAGS {
             let points = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
+            points.iter().for_each(|point| state.add(point));
             let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
             self.counts.points_checked += view.len() as u64;
             let history = tag_history(&told, tag, &self.base[&tag]);
@@ -302,6 +309,7 @@ impl Run<'_> {
             judge_lists(&told, &history)?;
             self.base.insert(tag, view);
         }
+        self.coverage.states.insert(state.finish());
         Ok(())
     }
 
