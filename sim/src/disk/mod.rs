@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `media` | what is on it: per sector the durable version and every unsynced one since; unsynced names |
 //! | `survival` | a crash: from media to the media that survives it |
+//! | `recorded` | what the record is told of it |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
 //!
 //! A crash is a value. [`SimDisk::power_cut`] takes the dead disk and returns the one that survives; the dead one
@@ -11,6 +12,7 @@
 //! state at one I/O of a run that goes on: a crash there can be judged on the side.
 
 mod media;
+mod recorded;
 mod survival;
 
 pub use media::SECTOR;
@@ -18,6 +20,7 @@ pub use survival::Profile;
 
 use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
+use crate::record::Event;
 use crate::timeline::Timeline;
 use media::Media;
 use parking_lot::Mutex;
@@ -328,7 +331,9 @@ impl SimDisk {
         state.dead = true;
         let timeline = state.timeline.clone();
         let State { media, counts, lie, .. } = &mut *state;
-        let survivor = SimDisk::with(survival::crash(media, chooser, profile, counts, &timeline), timeline);
+        let left = survival::crash(media, chooser, profile, counts, &timeline);
+        timeline.record(|| Event::PowerCut(recorded::power_cut(media, &left)));
+        let survivor = SimDisk::with(left, timeline);
         survivor.set_lie(*lie);
         survivor
     }
@@ -338,6 +343,7 @@ impl SimDisk {
         let mut state = self.0.lock();
         let timeline = state.timeline.clone();
         let media = survival::crash(&snapshot.media, chooser, profile, &mut state.counts, &timeline);
+        timeline.record(|| Event::PowerCut(recorded::power_cut(&snapshot.media, &media)));
         let survivor = SimDisk::with(media, timeline);
         survivor.set_lie(state.lie);
         survivor
@@ -521,14 +527,12 @@ impl State {
 
     fn note(&self, kind: IoKind, words: [u64; 4], ok: bool, line: impl FnOnce() -> String) {
         let [a, b, c, d] = words;
+        let mut text = String::new();
         self.timeline.note(&[kind as u64, a, b, c, d, u64::from(ok)], || {
-            format!(
-                "    {:<8} {}{}",
-                format!("{kind:?}").to_lowercase(),
-                line(),
-                if ok { "" } else { "  FAILS" }
-            )
+            text = line();
+            format!("    {:<8} {text}{}", format!("{kind:?}").to_lowercase(), if ok { "" } else { "  FAILS" })
         });
+        self.timeline.record(|| Event::Io(self.io(kind, words, ok, &text)));
     }
 }
 

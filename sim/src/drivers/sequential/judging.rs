@@ -22,6 +22,7 @@ impl Run<'_> {
                 }
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
+                    self.timeline.record(|| Event::Shown { tag, points: found.len() as u64 });
                     survived.push(model.judge(tag, &found)?);
                 }
                 Err(Error::Corrupt(_)) if fails == Some(tag) => {}
@@ -43,13 +44,16 @@ impl Run<'_> {
     pub(super) fn judge_snapshot(&mut self, snapshot: &Snapshot) -> Step {
         self.timeline
             .note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
+        self.timeline.record(|| Event::Aside { change: snapshot.at });
         let image = self.disk.from_snapshot(snapshot, &mut self.chooser, self.setting.profile);
         self.counts.crashes += 1;
         if self.chooser.chance(Concern::Crash, 64) {
             self.inspect(&image)?;
         }
         if self.exists && self.chooser.chance(Concern::Faults, 72) {
-            return self.judge_damage(&image);
+            self.judge_damage(&image)?;
+            self.timeline.record(|| Event::Back);
+            return Ok(());
         }
         let (engine, disk) = self.open(image)?;
         let model = std::mem::take(&mut self.model);
@@ -59,6 +63,7 @@ impl Run<'_> {
         self.take_counts(&disk);
         judged?;
         self.timeline.note(&[snapshot.at], || "   back to the run".into());
+        self.timeline.record(|| Event::Back);
         Ok(())
     }
 
@@ -70,6 +75,7 @@ impl Run<'_> {
         };
         let image = image.copy();
         image.damage(strike.fault, &strike.file, strike.change);
+        self.disturbed(|| format!("{} of {}: {:?}", strike.fault.name(), strike.file, strike.change));
         let before = image.contents();
         let story = |what: &str| format!("{what} after damage to {}: {:?}", strike.file, strike.change);
         let owed = matches!(strike.expected, Expected::Refusal | Expected::TagFails(_));
@@ -77,6 +83,7 @@ impl Run<'_> {
         if owed && seen.damage.is_empty() {
             return Err(Violation::new(Verdict::Lost, "I6", story("inspect finds everything sound")));
         }
+        findings::record(&self.timeline, &image, self.setting.plant);
         let opened = Engine::open_with(Arc::new(image.clone()), self.config.clone(), Box::new(InOrder));
         self.counts.recoveries += 1;
         let judged = match opened {
@@ -123,8 +130,9 @@ impl Run<'_> {
         // Before the first open has ended there may be no manifest.
         match inspection.damage.first() {
             Some(damage) if self.exists => {
+                findings::record(&self.timeline, disk, self.setting.plant);
                 let story = format!("the disk that a crash left is damaged: {damage}");
-                Err(Violation::new(Verdict::Lost, "I4", story))
+                Err(Violation::new(Verdict::Lost, "I4", story).about(Witness::place(damage)))
             }
             _ => Ok(inspection),
         }
