@@ -26,7 +26,7 @@
 //! | [`runner`] | campaigns: many seeds, several threads, one sum |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
-//! | [`record`] | what happened, as values |
+//! | [`record`], [`picture`] | what happened, as values; one page that shows it |
 //!
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
@@ -36,6 +36,7 @@ pub mod disk;
 pub mod drivers;
 pub mod fault;
 pub mod model;
+pub mod picture;
 pub mod record;
 pub mod report;
 pub mod runner;

@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{InspectArgs, ReplayArgs, RunArgs, Unusable};
+use command::{InspectArgs, ReplayArgs, RunArgs, TimelineArgs, Unusable};
 use std::process::ExitCode;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
@@ -27,6 +27,8 @@ enum Command {
     Run(RunArgs),
     /// One run again, printing its timeline: the same bytes each time.
     Replay(ReplayArgs),
+    /// One run as a picture: an HTML file that shows where promise and fact part.
+    Timeline(TimelineArgs),
     /// A real directory read without opening it: segments, frames, blocks, manifest, every checksum.
     Inspect(InspectArgs),
     /// The planted bugs.
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         None => command::run(&Cli::parse_from(["sim", "run"]).run_args()),
         Some(Command::Run(args)) => command::run(&args),
         Some(Command::Replay(args)) => command::replay(&args),
+        Some(Command::Timeline(args)) => command::timeline(&args),
         Some(Command::Inspect(args)) => command::inspect(&args),
         Some(Command::Bugs) => command::bugs(),
     };

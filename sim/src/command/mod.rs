@@ -5,12 +5,14 @@ mod inspect;
 mod replay;
 mod run;
 mod setting;
+mod timeline;
 
 pub use bugs::bugs;
 pub use inspect::{InspectArgs, inspect};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
 use setting::{SettingArgs, save};
+pub use timeline::{TimelineArgs, timeline};
 
 /// The command cannot be carried out; the text says why.
 pub struct Unusable(pub String);

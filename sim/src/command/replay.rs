@@ -24,29 +24,7 @@ pub struct ReplayArgs {
 }
 
 pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
-    let mut setting_args = args.setting.clone();
-    let (chooser, seed) = match args.what.parse::<u64>() {
-        Ok(seed) => (Chooser::from_seed(seed), seed),
-        Err(_) => {
-            let bytes = std::fs::read(&args.what).map_err(|error| {
-                Unusable(format!("{} is neither a seed nor a file that can be read: {error}", args.what))
-            })?;
-            match TapeFile::parse(&bytes) {
-                Some(file) => {
-                    let file = file.map_err(|why| Unusable(format!("{}: {why}", args.what)))?;
-                    setting_args.set_driver(&file.driver)?;
-                    setting_args.profile = file.profile;
-                    setting_args.plant = setting_args.plant.or(file.plant);
-                    if setting_args.trace.is_empty() {
-                        setting_args.trace = file.trace.iter().map(PathBuf::from).collect();
-                    }
-                    (Chooser::from_tape(file.tape), 0)
-                }
-                // Any other file is the input of a fuzzer: its bytes are the decisions.
-                None => (Chooser::from_bytes(bytes), 0),
-            }
-        }
-    };
+    let (chooser, seed, setting_args) = source(&args.what, &args.setting)?;
     let plant = setting_args.plant()?;
     let trace = setting_args.load_trace()?;
     let setting = Setting {
@@ -59,7 +37,7 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     };
     let outcome = drivers::run(chooser, setting);
     if let Some(path) = &args.save {
-        save(path, seed, &setting_args, &outcome)?;
+        save(path, seed.unwrap_or(0), &setting_args, &outcome)?;
     }
     let hash = format!("{:016x}", outcome.hash.0);
     if args.json {
@@ -82,4 +60,26 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
         }
     }
     Ok(u8::from(outcome.violation.is_some()))
+}
+
+/// The decisions that a seed or a file stands for, the seed if it is one, and the words for how to run them: the given
+/// ones, and those that a saved tape brings along.
+pub fn source(what: &str, given: &SettingArgs) -> Result<(Chooser, Option<u64>, SettingArgs), Unusable> {
+    let mut words = given.clone();
+    if let Ok(seed) = what.parse::<u64>() {
+        return Ok((Chooser::from_seed(seed), Some(seed), words));
+    }
+    let bytes = std::fs::read(what).map_err(|error| {
+        Unusable(format!("{what} is neither a seed nor a file that can be read: {error}"))
+    })?;
+    // Any other file is the input of a fuzzer: its bytes are the decisions.
+    let Some(file) = TapeFile::parse(&bytes) else { return Ok((Chooser::from_bytes(bytes), None, words)) };
+    let file = file.map_err(|why| Unusable(format!("{what}: {why}")))?;
+    words.set_driver(&file.driver)?;
+    words.profile = file.profile;
+    words.plant = words.plant.or(file.plant);
+    if words.trace.is_empty() {
+        words.trace = file.trace.iter().map(PathBuf::from).collect();
+    }
+    Ok((Chooser::from_tape(file.tape), None, words))
 }
