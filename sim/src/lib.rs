@@ -31,6 +31,7 @@
 //! | [`shrink`] | a failing run made small |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
+//! | [`record`], [`picture`] | what happened, as values; one page that shows it |
 //!
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
@@ -44,6 +45,8 @@ pub mod fault;
 pub mod fuzz;
 pub mod merge;
 pub mod model;
+pub mod picture;
+pub mod record;
 pub mod report;
 pub mod runner;
 pub mod scenario;

@@ -3,7 +3,9 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{AssumeArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, ShrinkArgs, Unusable};
+use command::{
+    AssumeArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, ShrinkArgs, TimelineArgs, Unusable,
+};
 use std::process::ExitCode;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
@@ -29,6 +31,8 @@ enum Command {
     Replay(ReplayArgs),
     /// The smallest run that fails for the same reason, as a plain test.
     Shrink(ShrinkArgs),
+    /// One run as a picture: an HTML file that shows where promise and fact part.
+    Timeline(TimelineArgs),
     /// A real directory read without opening it: segments, frames, blocks, manifest, every checksum.
     Inspect(InspectArgs),
     /// The certificate: every crash, every image that may survive it, every crash of the recovery, within bounds.
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => command::run(&args),
         Some(Command::Replay(args)) => command::replay(&args),
         Some(Command::Shrink(args)) => command::shrink(&args),
+        Some(Command::Timeline(args)) => command::timeline(&args),
         Some(Command::Inspect(args)) => command::inspect(&args),
         Some(Command::Exhaust(args)) => command::exhaust(&args),
         Some(Command::Merge(args)) => command::merge(&args),

@@ -36,12 +36,66 @@ pub struct Violation {
     pub promise: &'static str,
     /// What was seen and what was promised.
     pub story: String,
+    /// What the story is about, where that can be pointed at.
+    pub witness: Option<Witness>,
+}
+
+/// What a broken promise was about: where to look for the moment at which it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// A point, the first of so many that are gone or are not what they must be.
+    Point {
+        /// Whose.
+        tag: u32,
+        /// Its time, µs.
+        ts_us: i64,
+        /// How many.
+        count: u64,
+        /// The call that wrote it, as the record numbers them, where that is known.
+        call: Option<u64>,
+        /// The call that should have shown it, where it was not seen in a recovery.
+        seen: Option<u64>,
+    },
+    /// Bytes on the disk.
+    Place {
+        /// The file.
+        file: String,
+        /// Where in it.
+        offset: u64,
+    },
+    /// A position of the log that was called durable, and the one where it ends now.
+    Position {
+        /// Called durable.
+        durable: u64,
+        /// There.
+        found: u64,
+    },
+}
+
+impl Witness {
+    /// Where damage was found.
+    pub fn place(damage: &tidewall::Corruption) -> Witness {
+        Witness::Place { file: damage.file.clone(), offset: damage.offset }
+    }
 }
 
 impl Violation {
     /// A broken promise.
     pub fn new(verdict: Verdict, promise: &'static str, story: impl Into<String>) -> Violation {
-        Violation { verdict, promise, story: story.into() }
+        Violation { verdict, promise, story: story.into(), witness: None }
+    }
+
+    /// The same, with what it is about.
+    pub fn about(self, witness: Witness) -> Violation {
+        Violation { witness: Some(witness), ..self }
+    }
+
+    /// The same, seen by a call of this number in the record.
+    pub fn seen_by(mut self, number: u64) -> Violation {
+        if let Some(Witness::Point { seen, .. }) = &mut self.witness {
+            *seen = Some(number);
+        }
+        self
     }
 }
 
@@ -175,6 +229,12 @@ impl Model {
         hash.digest128()
     }
 
+    /// The tags of which [`ack_where`](Model::ack_where) would make points acked; `None` if that is all there are.
+    pub fn acks(&self, acked: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
+        let tags: Vec<u32> = self.unacked.iter().copied().filter(|tag| acked(*tag)).collect();
+        (tags.len() < self.unacked.len()).then_some(tags)
+    }
+
     /// Number of points that must survive.
     pub fn acked_points(&self) -> u64 {
         self.tags.iter().map(|tag| tag.acked.0.len() as u64).sum()
@@ -239,7 +299,8 @@ impl Model {
                 point.ts_us,
                 model.maybe.len()
             );
-            return Violation::new(Verdict::Invented, "I5", story);
+            let witness = Witness::Point { tag, ts_us: point.ts_us, count: 1, call: None, seen: None };
+            return Violation::new(Verdict::Invented, "I5", story).about(witness);
         }
         let is_there = |ts_us: i64| found.binary_search_by_key(&ts_us, |point| point.ts_us).is_ok();
         let missing: Vec<i64> = model.acked.0.iter().map(|(at, _)| *at).filter(|at| !is_there(*at)).collect();
@@ -250,7 +311,9 @@ impl Model {
                 model.acked.0.len(),
                 found.len()
             );
-            return Violation::new(Verdict::Lost, "I2", story);
+            let witness =
+                Witness::Point { tag, ts_us: *first, count: missing.len() as u64, call: None, seen: None };
+            return Violation::new(Verdict::Lost, "I2", story).about(witness);
         }
         let story = format!(
             "tag {tag}: {} points found, which is what no prefix of the {} maybes gives on top of {} acked ones",

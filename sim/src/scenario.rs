@@ -6,6 +6,7 @@ use crate::disk::{Lie, Profile};
 use crate::drivers::Driver;
 use crate::fault::FaultCounts;
 use crate::model::Violation;
+use crate::record::Entry;
 use crate::timeline::TraceHash;
 use crate::trace::Trace;
 use serde::Serialize;
@@ -27,7 +28,7 @@ pub struct Setting<'a> {
     pub plant: Option<Bug>,
     /// A disk that does not keep its own promises.
     pub lie: Option<Lie>,
-    /// Keep the lines of the timeline.
+    /// Keep the lines of the timeline, and the record.
     pub with_lines: bool,
 }
 
@@ -102,4 +103,6 @@ pub struct Outcome {
     pub marks: Vec<Mark>,
     /// The timeline, if it was asked for.
     pub lines: Vec<String>,
+    /// The same as values.
+    pub record: Vec<Entry>,
 }

@@ -9,6 +9,7 @@ mod replay;
 mod run;
 mod setting;
 mod shrink;
+mod timeline;
 
 pub use assume::{AssumeArgs, assume};
 pub use bugs::bugs;
@@ -19,6 +20,7 @@ pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
 use setting::{Run, SettingArgs, planted, save, story, write};
 pub use shrink::{ShrinkArgs, shrink};
+pub use timeline::{TimelineArgs, timeline};
 
 /// The command cannot be carried out; the text says why.
 pub struct Unusable(pub String);

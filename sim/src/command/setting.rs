@@ -146,7 +146,7 @@ pub fn planted(name: &str) -> Result<Bug, Unusable> {
 pub struct Run {
     pub chooser: Chooser,
     pub args: SettingArgs,
-    name: String,
+    pub name: String,
 }
 
 impl Run {

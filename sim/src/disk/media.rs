@@ -80,6 +80,10 @@ impl File {
         self.dirty.is_empty() && self.lens.is_empty()
     }
 
+    pub(super) fn dirty_count(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Every write that is not durable, in no order.
     pub(super) fn unsynced_writes(&self) -> impl Iterator<Item = u64> + '_ {
         self.versions.iter().map(|version| version.write).filter(|write| *write > 0)

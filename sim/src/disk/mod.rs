@@ -10,6 +10,7 @@
 //! | `explain` | whether what a real disk holds after a power cut is what a crash here could have left |
 //! | `site` | an I/O by its kind, such as the one at which the power failed |
 //! | [`recorder`] | calls as values: recorded on one disk, made again on another |
+//! | `recorded` | what the record of a run is told of the disk |
 //! | `errors` | which I/O fails, and what it does all the same |
 //! | `at_rest` | damage to what is durable, and to how it is read |
 //! | this one | [`SimDisk`]: the calls, the faults and crashes that are set up for them |
@@ -25,6 +26,7 @@ mod explain;
 mod fates;
 mod media;
 pub mod persistence;
+mod recorded;
 pub mod recorder;
 mod site;
 mod survival;
@@ -38,6 +40,7 @@ pub use site::Site;
 
 use crate::choice::{Chooser, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
+use crate::record::Event;
 use crate::timeline::Timeline;
 use at_rest::BadSector;
 use fates::Fates;
@@ -407,7 +410,9 @@ impl SimDisk {
         state.dead = true;
         let timeline = state.timeline.clone();
         let State { media, counts, lie, .. } = &mut *state;
-        let survivor = SimDisk::with(survival::crash(media, chooser, profile, counts, &timeline), timeline);
+        let left = survival::crash(media, chooser, profile, counts, &timeline);
+        timeline.record(|| Event::PowerCut(recorded::power_cut(media, &left)));
+        let survivor = SimDisk::with(left, timeline);
         survivor.set_lie(*lie);
         survivor
     }
@@ -417,6 +422,7 @@ impl SimDisk {
         let mut state = self.0.lock();
         let timeline = state.timeline.clone();
         let media = survival::crash(&snapshot.media, chooser, profile, &mut state.counts, &timeline);
+        timeline.record(|| Event::PowerCut(recorded::power_cut(&snapshot.media, &media)));
         let survivor = SimDisk::with(media, timeline);
         survivor.set_lie(state.lie);
         survivor
@@ -628,14 +634,12 @@ impl State {
 
     fn note(&self, kind: IoKind, words: [u64; 4], ok: bool, line: impl FnOnce() -> String) {
         let [a, b, c, d] = words;
+        let mut text = String::new();
         self.timeline.note(&[kind as u64, a, b, c, d, u64::from(ok)], || {
-            format!(
-                "    {:<8} {}{}",
-                format!("{kind:?}").to_lowercase(),
-                line(),
-                if ok { "" } else { "  FAILS" }
-            )
+            text = line();
+            format!("    {:<8} {text}{}", format!("{kind:?}").to_lowercase(), if ok { "" } else { "  FAILS" })
         });
+        self.timeline.record(|| Event::Io(self.io(kind, words, ok, &text)));
     }
 }
 

@@ -1,13 +1,14 @@
 //! Who runs the engine: one module for each way to schedule it. All use the same disk, tape and oracle.
 
 pub mod exhaustive;
+mod findings;
 pub mod sequential;
 pub mod service;
 pub mod threads;
 
 use crate::choice::Chooser;
 use crate::fault::Fault;
-use crate::model::{Verdict, Violation};
+use crate::model::{Verdict, Violation, Witness};
 use crate::scenario::{Outcome, Setting};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -188,7 +189,10 @@ pub(crate) fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
 fn stuck(call: &str, error: &Error) -> Violation {
     let story = format!("{call}: {error}");
     match error {
-        Error::Corrupt(_) => Violation::new(Verdict::Lost, "I6: only damage is called damage", story),
+        Error::Corrupt(damage) => {
+            let violation = Violation::new(Verdict::Lost, "I6: only damage is called damage", story);
+            violation.about(Witness::place(damage))
+        }
         _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
     }
 }

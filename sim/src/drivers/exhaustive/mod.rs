@@ -53,6 +53,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         tape: chooser.made().clone(),
         marks: chooser.marks().to_vec(),
         lines: timeline.lines(),
+        record: timeline.take_record(),
     }
 }
 

@@ -11,6 +11,7 @@ impl Run<'_> {
         let stats = self.engine().stats();
         self.progress = (stats.rotations, stats.blocks_written);
         let marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
+        self.timeline.record(|| Event::Watermarks(marks));
         let ordered = marks[0] <= marks[1] && marks[1] <= marks[2];
         let rising = marks.iter().zip(&self.marks).all(|(now, before)| now >= before);
         if !ordered || !rising {

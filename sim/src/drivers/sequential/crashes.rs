@@ -18,6 +18,7 @@ impl Run<'_> {
         self.retire_engine();
         self.must_keep_all = self.handed && !self.read_only;
         self.faults.count(Fault::Kill, true);
+        self.timeline.record(|| Event::Killed);
         // A full disk stays one.
         self.disk.heal_errors();
         self.recover()
@@ -102,7 +103,8 @@ impl Run<'_> {
                 "durable {durable_before} before, {} of {} after",
                 stats.durable_lsn, stats.appended_lsn
             );
-            return Err(Violation::new(Verdict::Lost, "I7", story));
+            let witness = Witness::Position { durable: durable_before, found: stats.durable_lsn.0 };
+            return Err(Violation::new(Verdict::Lost, "I7", story).about(witness));
         }
         self.read_only = false;
         self.troubled = false;
@@ -173,7 +175,14 @@ impl Run<'_> {
             }
             let exec = Box::new(Shuffled(AtomicU64::new(self.chooser.below(Concern::Order, 1 << 16).into())));
             self.timeline.note(&[depth.into()], || "   open".into());
+            findings::record(&self.timeline, &disk, self.setting.plant);
             let result = Engine::open_with(Arc::new(disk.clone()), self.config.clone(), exec);
+            if !disk.is_dead() {
+                self.timeline.record(|| {
+                    let report = |engine: &Engine| findings::recovery!(engine.recovery_report());
+                    Event::Opened(result.as_ref().map(report).map_err(ToString::to_string))
+                });
+            }
             let fired = disk.take_fired();
             if disk.is_dead() {
                 drop(result);
@@ -200,9 +209,11 @@ impl Run<'_> {
                     retries += 1;
                     disk.heal();
                 }
-                Err(error @ Error::Corrupt(_)) => {
-                    let story = format!("opening refuses a disk on which nothing was damaged: {error}");
-                    return Err(Violation::new(Verdict::Lost, "I6", story));
+                Err(Error::Corrupt(damage)) => {
+                    let story =
+                        format!("opening refuses a disk on which nothing was damaged: corrupt: {damage}");
+                    let violation = Violation::new(Verdict::Lost, "I6", story);
+                    return Err(violation.about(Witness::place(&damage)));
                 }
                 Err(error) => return Err(stuck("open", &error)),
             }

@@ -15,6 +15,8 @@ impl Run<'_> {
         self.judge_inspection(image, &strike)?;
         let struck = image.copy();
         struck.damage(strike.fault, &strike.file, strike.change);
+        self.disturbed(|| format!("{} of {}: {:?}", strike.fault.name(), strike.file, strike.change));
+        findings::record(&self.timeline, &struck, self.setting.plant);
         let judged = self.judge_opening(image, &struck, &strike, crash);
         self.take_counts(&struck);
         judged

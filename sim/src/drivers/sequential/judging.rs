@@ -13,6 +13,7 @@ impl Run<'_> {
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
                     found.iter().for_each(|point| state.add(point));
+                    self.timeline.record(|| Event::Shown { tag, points: found.len() as u64 });
                     survived.push(model.judge(tag, &found)?);
                 }
                 Err(error) => return Err(stuck("query after recovery", &error)),
@@ -35,6 +36,7 @@ impl Run<'_> {
         self.timeline
             .note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
         self.take_counts(&self.disk.clone());
+        self.timeline.record(|| Event::Aside { change: snapshot.at });
         let image = self.disk.from_snapshot(snapshot, &mut self.chooser, self.setting.profile);
         let site = snapshot.site.clone();
         let crash = self.note_crash(&self.disk.clone(), &image, self.during, site);
@@ -43,7 +45,9 @@ impl Run<'_> {
             self.inspect(&image)?;
         }
         if self.exists && self.chooser.chance(Concern::Faults, 72) {
-            return self.judge_damage(&image, crash);
+            self.judge_damage(&image, crash)?;
+            self.timeline.record(|| Event::Back);
+            return Ok(());
         }
         let (engine, disk) = self.open(image, Some(crash))?;
         let model = std::mem::take(&mut self.model);
@@ -53,6 +57,7 @@ impl Run<'_> {
         self.take_counts(&disk);
         judged?;
         self.timeline.note(&[snapshot.at], || "   back to the run".into());
+        self.timeline.record(|| Event::Back);
         Ok(())
     }
 
@@ -71,8 +76,9 @@ impl Run<'_> {
         // Before the first open has ended there may be no manifest.
         match inspection.damage.first() {
             Some(damage) if self.exists => {
+                findings::record(&self.timeline, disk, self.setting.plant);
                 let story = format!("the disk that a crash left is damaged: {damage}");
-                Err(Violation::new(Verdict::Lost, "I4", story))
+                Err(Violation::new(Verdict::Lost, "I4", story).about(Witness::place(damage)))
             }
             _ => Ok(inspection),
         }

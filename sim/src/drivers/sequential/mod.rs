@@ -20,12 +20,13 @@ mod damaged;
 mod judging;
 mod operations;
 
-use super::{Step, stuck, watched};
+use super::{Step, findings, stuck, watched};
 use crate::choice::{Chooser, Concern, SplitMix};
 use crate::coverage::{Coverage, Crash, Decision, During};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
-use crate::model::{Model, Verdict, Violation};
+use crate::model::{Model, Verdict, Violation, Witness};
+use crate::record::{Event, Key};
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use crate::workload::{Op, Shape, Source};
@@ -58,6 +59,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         tape: run.chooser.made().clone(),
         marks: run.chooser.marks().to_vec(),
         lines: timeline.lines(),
+        record: timeline.take_record(),
     }
 }
 
@@ -194,6 +196,26 @@ impl<'a> Run<'a> {
         self.engine.as_ref().expect("the engine is open between operations")
     }
 
+    /// Calls the engine, on the record; which call it was, and what it returned.
+    fn call<R>(
+        &self,
+        name: &'static str,
+        points: &[Point],
+        call: impl FnOnce(&Engine) -> tidewall::Result<R>,
+    ) -> (u64, tidewall::Result<R>) {
+        let number = self.timeline.called(|| "client".into(), name, points.iter().map(Key::from));
+        let result = call(self.engine());
+        if !self.disk.is_dead() {
+            self.timeline.returned(number, &result);
+        }
+        (number, result)
+    }
+
+    /// Records something that the test bed does.
+    fn disturbed(&self, what: impl FnOnce() -> String) {
+        self.timeline.record(|| Event::Note { who: "test bed".into(), what: what() });
+    }
+
     fn perform(&mut self, op: Op) -> Step {
         match op {
             Op::Write => self.write(1),
@@ -202,13 +224,13 @@ impl<'a> Run<'a> {
                 self.write(count)
             }
             Op::Sync => {
-                let result = self.engine().sync();
-                self.acknowledge("sync", result)?;
+                let called = self.call("sync", &[], Engine::sync);
+                self.acknowledge("sync", called)?;
                 self.check_watermarks()
             }
             Op::Flush => {
-                let result = self.engine().flush();
-                if self.acknowledge("flush", result)? {
+                let called = self.call("flush", &[], Engine::flush);
+                if self.acknowledge("flush", called)? {
                     self.check_flushed()?;
                 }
                 self.check_watermarks()
@@ -221,6 +243,7 @@ impl<'a> Run<'a> {
             Op::ArmError => {
                 let armed = self.draw_error();
                 self.timeline.note(&[], || format!("         {armed:?}"));
+                self.disturbed(|| armed.to_string());
                 self.disk.arm(armed);
                 Ok(())
             }
@@ -239,16 +262,17 @@ impl<'a> Run<'a> {
     fn end(&mut self) -> Step {
         self.chooser.mark();
         self.timeline.note(&[], || " END the faults stop".into());
+        self.disturbed(|| "the faults stop: everything must work again".into());
         self.disk.heal();
         if self.read_only {
             self.kill()?;
         }
         self.check_all()?;
         self.during = During::Sync;
-        let synced = self.engine().sync();
+        let synced = self.call("sync", &[], Engine::sync);
         self.acknowledge("sync", synced)?;
         self.during = During::Close;
-        let closed = self.engine().close();
+        let closed = self.call("close", &[], Engine::close);
         self.acknowledge("close", closed)?;
         self.closed = true;
         let inspection = self.inspect(&self.disk.clone())?;

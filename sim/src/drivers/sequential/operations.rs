@@ -6,10 +6,10 @@ impl Run<'_> {
     pub(super) fn write(&mut self, count: u32) -> Step {
         let points = self.source.points(&self.shape, count, &mut self.chooser);
         let io_ops = self.may_not_wait().then(|| self.disk.io_ops());
-        let result = match &points[..] {
-            [one] => self.engine().write(*one),
-            many => self.engine().write_batch(many),
-        };
+        let (called, result) = self.call("write", &points, |engine| match &points[..] {
+            [one] => engine.write(*one),
+            many => engine.write_batch(many),
+        });
         if io_ops.is_some_and(|before| self.disk.io_ops() != before) {
             let story = "the backlog was short, little was sealed, and a write used the disk";
             return Err(Violation::new(Verdict::Stuck, "write does not wait for the disk", story));
@@ -33,7 +33,8 @@ impl Run<'_> {
         }
         if self.shape.config.durability == Durability::Immediate && result.is_ok() {
             // Only what it wrote, and what came before of the same tags (I2).
-            self.acknowledge_where("write", result, |tag| points.iter().any(|point| point.tag == tag))?;
+            let is_in = |tag| points.iter().any(|point| point.tag == tag);
+            self.acknowledge_where("write", (called, result), is_in)?;
         }
         self.note_trouble();
         // Now and then: reading the counters takes longer than a write.
@@ -74,18 +75,21 @@ impl Run<'_> {
     pub(super) fn acknowledge(
         &mut self,
         call: &'static str,
-        result: tidewall::Result<()>,
+        called: (u64, tidewall::Result<()>),
     ) -> Result<bool, Violation> {
-        self.acknowledge_where(call, result, |_| true)
+        self.acknowledge_where(call, called, |_| true)
     }
 
     /// A call that makes the points of some tags durable has returned.
     fn acknowledge_where(
         &mut self,
         call: &'static str,
-        result: tidewall::Result<()>,
+        (number, result): (u64, tidewall::Result<()>),
         acked: impl Fn(u32) -> bool,
     ) -> Result<bool, Violation> {
+        if result.is_ok() {
+            self.timeline.record(|| Event::Promised { call: number, tags: self.model.acks(&acked) });
+        }
         let fired = self.disk.take_fired();
         let final_fault = fired.iter().copied().find(|fault| is_final(*fault));
         self.troubled |= !fired.is_empty();
@@ -118,7 +122,7 @@ impl Run<'_> {
     pub(super) fn step(&mut self) -> Step {
         // Twice: what the first one finds too young and too small, the second one finds old.
         for _ in 0..2 {
-            if let Err(error) = self.engine().step() {
+            if let (_, Err(error)) = self.call("step", &[], Engine::step) {
                 return self.excuse("step", &error);
             }
         }
@@ -165,7 +169,7 @@ impl Run<'_> {
             Bound::Excluded(at) => at - 1,
             Bound::Unbounded => i64::MAX,
         };
-        match self.engine().query(tag, (start, end)) {
+        match self.call("query", &[], |engine| engine.query(tag, (start, end))).1 {
             Ok(found) => {
                 self.counts.points_checked += found.len() as u64;
                 if found.iter().copied().eq(self.model.range(tag, low, high)) {
@@ -174,22 +178,35 @@ impl Run<'_> {
                 let wanted = self.model.range(tag, low, high).count();
                 let story =
                     format!("tag {tag} in {low}..={high}: {} points, not the {wanted} accepted", found.len());
-                Err(Violation::new(Verdict::Lost, "accepted points are visible", story))
+                let violation = Violation::new(Verdict::Lost, "accepted points are visible", story);
+                Err(violation.about(self.first_difference(tag, &found, (low, high))))
             }
             Err(error) => self.excuse("query", &error),
         }
     }
 
+    /// The first point of an answer that is not as it was accepted.
+    fn first_difference(&self, tag: u32, found: &[Point], (low, high): (i64, i64)) -> Witness {
+        let wanted: Vec<_> = self.model.range(tag, low, high).collect();
+        let missing: Vec<_> = wanted.iter().filter(|point| !found.contains(point)).collect();
+        let unknown = || found.iter().find(|point| !wanted.contains(point));
+        let first = missing.first().copied().or_else(unknown);
+        let ts_us = first.map_or(0, |point| point.ts_us);
+        Witness::Point { tag, ts_us, count: missing.len().max(1) as u64, call: None, seen: None }
+    }
+
     /// Every tag shows exactly what was accepted.
     pub(super) fn check_all(&mut self) -> Step {
         for tag in self.model.all_tags() {
-            match self.engine().query(tag, ..) {
+            match self.call("query", &[], |engine| engine.query(tag, ..)).1 {
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
                     if !found.iter().copied().eq(self.model.range(tag, i64::MIN, i64::MAX)) {
                         let wanted = self.model.range(tag, i64::MIN, i64::MAX).count();
                         let story = format!("tag {tag}: {} points, not the {wanted} accepted", found.len());
-                        return Err(Violation::new(Verdict::Lost, "accepted points are visible", story));
+                        let witness = self.first_difference(tag, &found, (i64::MIN, i64::MAX));
+                        let violation = Violation::new(Verdict::Lost, "accepted points are visible", story);
+                        return Err(violation.about(witness));
                     }
                 }
                 Err(error) => self.excuse("query", &error)?,
@@ -206,17 +223,20 @@ impl Run<'_> {
     /// Space runs out, now or in the middle of some call; or it comes back, and writes go on without a reopening (I9).
     pub(super) fn space(&mut self) -> Step {
         if !self.disk.has_no_space() {
-            self.disk.arm_no_space(self.chooser.below(Concern::Faults, 4));
+            let after = self.chooser.below(Concern::Faults, 4);
+            self.disk.arm_no_space(after);
+            self.disturbed(|| format!("the disk will be full after {after} more calls that need space"));
             return Ok(());
         }
         self.disk.make_space();
-        let synced = self.engine().sync();
+        self.disturbed(|| "the disk has space again".into());
+        let synced = self.call("sync", &[], Engine::sync);
         self.acknowledge("sync", synced).map(drop)
     }
 
     pub(super) fn reopen(&mut self) -> Step {
-        let result = self.engine().close();
-        if self.acknowledge("close", result)? {
+        let called = self.call("close", &[], Engine::close);
+        if self.acknowledge("close", called)? {
             self.closed = true;
             let engine = self.engine();
             let answers = [

@@ -8,6 +8,7 @@ use super::promise;
 use super::wire::{self, DATAGRAM_BYTES, REPLIES, Reply, Request};
 use super::world::World;
 use crate::choice::Concern;
+use crate::record::{Event, Key};
 use madsim::net::Endpoint;
 use madsim::time::{Duration, sleep, timeout};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +40,14 @@ pub async fn run(world: World, client: u32) {
         let request = Request { client, batch, points: source.points(&world, batch) };
         world.lock().promise.sent(client, batch, &request.points);
         world.lock().count(event::BATCHES, true);
+        let points = request.points.iter().map(Key::from);
+        let call = world.timeline().called(|| format!("client {client}"), &format!("batch {batch}"), points);
         let boot = deliver(&world, &endpoint, &request).await;
         world.lock().promise.acknowledged(&request.points);
         world.lock().count(event::ACKNOWLEDGED, true);
+        world.timeline().record(|| Event::Returned { call, error: None });
+        let tags = request.points.iter().map(|point| point.tag).collect();
+        world.timeline().record(|| Event::Promised { call, tags: Some(tags) });
         world.note(&[client.into(), batch.into(), boot.into()], || {
             format!("client {client}: batch {batch} is acknowledged, by life {boot} of the collector")
         });

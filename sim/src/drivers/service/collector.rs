@@ -28,7 +28,8 @@
 use super::event;
 use super::wire::{self, DATAGRAM_BYTES, REPLIES, REQUESTS, Reply, Request};
 use super::world::World;
-use crate::drivers::stuck;
+use crate::drivers::{findings, stuck};
+use crate::record::{Event, Key};
 use madsim::net::Endpoint;
 use madsim::time::{Duration, Instant, interval, sleep, timeout};
 use std::collections::BTreeMap;
@@ -99,6 +100,7 @@ impl<'a> Life<'a> {
                 world.is_opening = true;
                 (world.disk.clone(), world.plan.config.clone())
             };
+            findings::record(world.timeline(), &disk, world.lock().plant);
             let opened =
                 Engine::open_with(Arc::new(disk.clone()), config, Box::new(InOrder)).and_then(|engine| {
                     let applied = if plant::on(Bug::SV2) { BTreeMap::new() } else { applied(&engine)? };
@@ -118,6 +120,9 @@ impl<'a> Life<'a> {
                         world.counts.recoveries += 1;
                         world.boot
                     };
+                    world
+                        .timeline()
+                        .record(|| Event::Opened(Ok(findings::recovery!(engine.recovery_report()))));
                     judge(world, &engine);
                     let replayed = engine.recovery_report().points_replayed;
                     world.note(&[boot.into(), replayed], || {
@@ -196,16 +201,19 @@ impl<'a> Life<'a> {
             return Ok(());
         }
         for request in new.values() {
-            self.engine.write_batch(&request.points)?;
+            let name = format!("write batch {} of client {}", request.batch, request.client);
+            self.call(&name, &request.points, |engine| engine.write_batch(&request.points))?;
         }
         sleep(DISK_LATENCY).await;
         // The points are durable before their marker is written, and the marker before anybody hears of it.
-        self.engine.sync()?;
+        self.call("sync", &[], Engine::sync)?;
         for request in new.values() {
-            self.engine.write(Point::new(MARKERS + request.client, 0, request.batch.into()))?;
+            let marker = Point::new(MARKERS + request.client, 0, request.batch.into());
+            let name = format!("write marker {} of client {}", request.batch, request.client);
+            self.call(&name, &[marker], |engine| engine.write(marker))?;
         }
         sleep(DISK_LATENCY).await;
-        self.engine.sync()?;
+        self.call("sync", &[], Engine::sync)?;
         for request in new.values() {
             self.applied.insert(request.client, request.batch);
         }
@@ -217,6 +225,22 @@ impl<'a> Life<'a> {
         world.count(event::GROUP_COMMITS, true);
         world.add(event::COMMITTED, new.len() as u64);
         Ok(())
+    }
+
+    /// Calls the engine, on the record.
+    fn call(
+        &self,
+        name: &str,
+        points: &[Point],
+        call: impl FnOnce(&Engine) -> tidewall::Result<()>,
+    ) -> tidewall::Result<()> {
+        let timeline = self.world.timeline();
+        let number = timeline.called(|| "collector".into(), name, points.iter().map(Key::from));
+        let result = call(&self.engine);
+        if !self.world.disk().is_dead() {
+            timeline.returned(number, &result);
+        }
+        result
     }
 
     async fn acknowledge(&self, group: &[Request]) {

@@ -14,7 +14,7 @@
 //! that shows something below its floor has lost a batch, or has had an old one applied a second time; what is not in
 //! the history at all nobody wrote.
 
-use crate::model::{Verdict, Violation};
+use crate::model::{Verdict, Violation, Witness};
 use std::collections::BTreeMap;
 use tidewall::Point;
 
@@ -125,7 +125,13 @@ impl Key {
             seen => format!("shows batch {} again", self.writes[seen - 1].0),
         };
         let story = format!("tag {tag} at {ts_us} {shows}: batch {wanted} of client {} {why}", self.client);
-        Violation::new(Verdict::Lost, PROMISE, story)
+        Violation::new(Verdict::Lost, PROMISE, story).about(Witness::Point {
+            tag,
+            ts_us,
+            count: 1,
+            call: None,
+            seen: None,
+        })
     }
 }
 

@@ -4,9 +4,10 @@ use super::world::World;
 use super::{client, collector, event, wire};
 use crate::choice::Concern;
 use crate::disk::{Armed, IoKind, When};
-use crate::drivers::{Step, stuck};
+use crate::drivers::{Step, findings, stuck};
 use crate::fault::Fault;
-use crate::model::{Verdict, Violation};
+use crate::model::{Verdict, Violation, Witness};
+use crate::record::Event;
 use madsim::net::NetSim;
 use madsim::runtime::{Handle, NodeHandle};
 use madsim::task::{JoinHandle, NodeId};
@@ -187,6 +188,7 @@ impl Supervisor {
     async fn kill(&self) -> Step {
         self.world.lock().faults.count(Fault::Kill, true);
         self.world.lock().count(event::KILLS, true);
+        self.world.timeline().record(|| Event::Killed);
         self.restart().await
     }
 
@@ -234,7 +236,9 @@ impl Supervisor {
         world.counts.inspections += 1;
         world.counts.chunks += inspection.chunks.len() as u64;
         let damage = inspection.damage.first().map(|damage| {
-            Violation::new(Verdict::Lost, "I4", format!("the disk that a crash left is damaged: {damage}"))
+            findings::record(self.world.timeline(), &world.disk, world.plant);
+            let story = format!("the disk that a crash left is damaged: {damage}");
+            Violation::new(Verdict::Lost, "I4", story).about(Witness::place(damage))
         });
         damage.map_or(Ok(()), Err)
     }

@@ -10,6 +10,7 @@ use crate::coverage::{Coverage, StateHash};
 use crate::disk::{Profile, SimDisk};
 use crate::fault::FaultCounts;
 use crate::model::Violation;
+use crate::record::Event;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use madsim::time::TimeHandle;
@@ -17,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidewall::Point;
+use tidewall::plant::Bug;
 
 /// Everything that is not a node's own; clones are the same world.
 #[derive(Clone)]
@@ -30,6 +32,7 @@ pub struct State {
     pub chooser: Chooser,
     pub plan: Plan,
     profile: Profile,
+    pub plant: Option<Bug>,
     /// The machine's disk. A power cut puts another one in its place.
     pub disk: SimDisk,
     pub promise: Promise,
@@ -59,6 +62,7 @@ impl World {
             chooser,
             plan,
             profile: setting.profile,
+            plant: setting.plant,
             disk,
             promise: Promise::default(),
             counts: Counts::default(),
@@ -87,11 +91,25 @@ impl World {
     pub fn note(&self, words: &[u64], line: impl FnOnce() -> String) {
         let now = TimeHandle::current().elapsed();
         let words = [&[now.as_nanos() as u64], words].concat();
-        self.timeline.note(&words, || format!("{:>10.6} s  {}", now.as_secs_f64(), line()));
+        let mut text = String::new();
+        self.timeline.note(&words, || {
+            text = line();
+            format!("{:>10.6} s  {text}", now.as_secs_f64())
+        });
+        self.timeline.record(|| {
+            let (who, what) = text.split_once(": ").unwrap_or(("world", &text));
+            Event::Note { who: who.into(), what: format!("{what} ({:.3} s)", now.as_secs_f64()) }
+        });
+    }
+
+    /// What the record is kept in.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
     /// A promise was seen broken; the supervisor ends the run.
     pub fn violate(&self, violation: Violation) {
+        self.timeline.record(|| Event::Broken(violation.clone()));
         self.lock().violation.get_or_insert(violation);
     }
 
@@ -114,6 +132,7 @@ impl World {
             tape: state.chooser.made().clone(),
             marks: state.chooser.marks().to_vec(),
             lines: self.timeline.lines(),
+            record: self.timeline.take_record(),
         }
     }
 }

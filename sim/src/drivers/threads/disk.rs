@@ -85,6 +85,7 @@ impl Disk {
         if let Some(seen) = &background {
             self.world.lock().background_io.push(seen.clone());
         }
+        self.world.timeline.in_thread(|| current.name().unwrap_or_default().into());
         let result = io();
         if let Err(error) = &result
             && !self.inner.is_dead()

@@ -12,7 +12,7 @@
 //! Each key (tag, time) is a register, and all queries of a life must agree on one order of its writes:
 //! [`register`] checks it exactly (Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 1997).
 
-use crate::model::{Verdict, Violation};
+use crate::model::{Verdict, Violation, Witness};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -97,8 +97,9 @@ impl TagHistory<'_> {
         let by_value: BTreeMap<Value, &Write> =
             self.writes.iter().map(|write| (write.value, *write)).collect();
         let tag = self.tag;
-        let fail = |verdict, promise, story: String| {
-            Err(Violation::new(verdict, promise, format!("tag {tag}, {what}: {story}")))
+        let fail = |verdict, promise, ts_us: &i64, story: String| {
+            let violation = Violation::new(verdict, promise, format!("tag {tag}, {what}: {story}"));
+            Err(violation.about(Witness::Point { tag, ts_us: *ts_us, count: 1, call: None, seen: None }))
         };
         let mut shown: Vec<&Write> = Vec::new();
         for (ts_us, value) in view {
@@ -108,12 +109,14 @@ impl TagHistory<'_> {
                     return fail(
                         Verdict::Invented,
                         "refusals",
+                        ts_us,
                         format!("point {value:?} at {ts_us} was refused"),
                     );
                 }
                 None if self.base.get(ts_us) == Some(value) => {}
                 _ => {
-                    return fail(Verdict::Invented, "I5", format!("nobody wrote point {value:?} at {ts_us}"));
+                    let story = format!("nobody wrote point {value:?} at {ts_us}");
+                    return fail(Verdict::Invented, "I5", ts_us, story);
                 }
             }
         }
@@ -122,6 +125,7 @@ impl TagHistory<'_> {
                 return fail(
                     Verdict::Lost,
                     "I2",
+                    ts_us,
                     format!("point {value:?} at {ts_us}, there before, is gone"),
                 );
             }
@@ -152,7 +156,10 @@ impl TagHistory<'_> {
                     "point {:?} at {} is not there (found {found:?}), though {why}",
                     write.value, write.ts_us
                 );
-                return fail(Verdict::Lost, promise, story);
+                let violation = fail(Verdict::Lost, promise, &write.ts_us, story);
+                let call = Some(u64::from(write.call));
+                let witness = Witness::Point { tag, ts_us: write.ts_us, count: 1, call, seen: None };
+                return violation.map_err(|violation| violation.about(witness));
             }
         }
         Ok(())

@@ -25,12 +25,13 @@ mod schedule;
 mod script;
 mod workers;
 
-use super::{Step, stuck, watched};
+use super::{Step, findings, stuck, watched};
 use crate::choice::{Chooser, Concern};
 use crate::coverage::{Coverage, StateHash};
 use crate::disk::{Armed, Effect, IoKind, SimDisk, When};
 use crate::fault::{Fault, FaultCounts};
-use crate::model::{Verdict, Violation};
+use crate::model::{Verdict, Violation, Witness};
+use crate::record::Event;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use disk::{Failed, Seen};
@@ -106,6 +107,7 @@ impl World {
     }
 
     fn violate(&self, violation: Violation) {
+        self.timeline.record(|| Event::Broken(violation.clone()));
         self.lock().violation.get_or_insert(violation);
     }
 }
@@ -156,6 +158,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         tape,
         marks,
         lines: timeline.lines(),
+        record: timeline.take_record(),
     }
 }
 
@@ -208,6 +211,7 @@ impl Run<'_> {
         config.failure_persistence = shuttle::FailurePersistence::None;
         config.max_steps = shuttle::MaxSteps::FailAfter(STEPS_MAX);
         config.silence_warnings = true;
+        findings::record(&self.world.timeline, &self.disk, self.setting.plant);
         let runner = shuttle::Runner::new(TapeScheduler::new(self.world.clone()), config);
         runner.run(move || workers::live(&world, &disk, &script));
         let told = self.world.lock();
@@ -256,6 +260,7 @@ impl Run<'_> {
             self.disk = survivor;
         } else {
             self.faults.count(Fault::Kill, life.end == End::Kill);
+            self.world.timeline.record(|| Event::Killed);
             self.disk.heal();
         }
     }
@@ -268,15 +273,20 @@ impl Run<'_> {
             let inspection = inspect(&self.disk).map_err(|error| stuck("inspect", &error))?;
             self.counts.inspections += 1;
             if let Some(damage) = inspection.damage.first() {
+                findings::record(&self.world.timeline, &self.disk, self.setting.plant);
                 let story = format!("the disk that was left is damaged: {damage}");
-                return Err(Violation::new(Verdict::Lost, "I4", story));
+                let violation = Violation::new(Verdict::Lost, "I4", story);
+                return Err(violation.about(Witness::place(damage)));
             }
         }
         background_errors(&told)?;
+        self.world.timeline.in_thread(|| "oracle".into());
+        findings::record(&self.world.timeline, &self.disk, self.setting.plant);
         let engine = Engine::open_with(Arc::new(self.disk.clone()), plain(config), Box::new(InOrder))
             .map_err(|error| stuck("open", &error))?;
         self.counts.recoveries += 1;
         let report = engine.recovery_report();
+        self.world.timeline.record(|| Event::Opened(Ok(findings::recovery!(report))));
         if report.created && self.exists {
             return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
         }
@@ -295,6 +305,7 @@ impl Run<'_> {
             points.iter().for_each(|point| state.add(point));
             let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
             self.counts.points_checked += view.len() as u64;
+            self.world.timeline.record(|| Event::Shown { tag, points: view.len() as u64 });
             let history = tag_history(&told, tag, &self.base[&tag]);
             self.counts.acked_points_checked +=
                 history.writes.iter().filter(|write| write.acked).count() as u64 + history.base.len() as u64;
@@ -303,7 +314,8 @@ impl Run<'_> {
             for read in &reads {
                 self.counts.points_checked += read.view.len() as u64;
                 let owed = |write: &Write| write.fate == Fate::Accepted && write.end < read.begin;
-                history.judge(&read.view, owed, "a query while threads were at work")?;
+                let judged = history.judge(&read.view, owed, "a query while threads were at work");
+                judged.map_err(|violation| violation.seen_by(read.begin))?;
             }
             history.registers(&reads)?;
             judge_lists(&told, &history)?;

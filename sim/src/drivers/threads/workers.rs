@@ -6,7 +6,9 @@ use super::history::{Fate, Read, View, Write};
 use super::script::{End, Life, Op, TAGS};
 use crate::disk::SimDisk;
 use crate::drivers::Step;
+use crate::drivers::findings;
 use crate::model::{Verdict, Violation};
+use crate::record::{Call, Event, Key};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tidewall_shuttle::{Durability, Engine, Error, Point, Stats};
@@ -20,6 +22,7 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
         Err(error) => return caller.excuse("open", &error),
     };
     world.lock().calls += 1;
+    world.timeline.record(|| Event::Opened(Ok(findings::recovery!(engine.recovery_report()))));
     let start = |(number, script): (usize, &Vec<Op>)| {
         let (caller, engine, script) = (caller.clone(), engine.clone(), script.clone());
         let name = format!("caller-{number}");
@@ -168,6 +171,7 @@ impl Caller {
         self.world.lock().calls += 1;
         let begin = self.world.stamp();
         self.world.timeline.note(&[begin, thread], || format!("{begin:>5}  thread {thread} {op:?}"));
+        self.world.timeline.record(|| Event::Called(called(op, begin, thread)));
         match op {
             Op::Write(keys) => self.write(engine, begin, keys),
             Op::Sync => self.durable("sync", begin, engine.sync()),
@@ -197,6 +201,7 @@ impl Caller {
         if !matches!(result, Err(Error::Closed)) {
             self.world.lock().reports.push((begin, end, erred));
         }
+        self.returned(begin, result);
         let outcome = if erred { "fails" } else { "Ok" };
         self.world.timeline.note(&[end, erred.into()], || format!("{end:>5}  {call} of {begin}: {outcome}"));
         self.judge_order(call, begin, end, result.as_ref().err());
@@ -204,6 +209,10 @@ impl Caller {
             self.excuse(call, error);
         }
         Some(end)
+    }
+
+    fn returned<T>(&self, begin: u64, result: &Result<T, Error>) {
+        self.world.timeline.returned(begin, result);
     }
 
     /// Some answers bind all calls that begin after them: `Ok` of a close, and `ReadOnly`.
@@ -281,6 +290,10 @@ impl Caller {
             Err(_) => Fate::Refused,
         };
         let immediate = self.durability == Durability::Immediate && fate == Fate::Accepted;
+        if immediate {
+            let tags = keys.iter().map(|(tag, _)| *tag).collect();
+            self.world.timeline.record(|| Event::Promised { call: begin, tags: Some(tags) });
+        }
         for write in &mut self.world.lock().writes[first..first + keys.len()] {
             *write = Write {
                 end: if fate == Fate::Accepted { end } else { u64::MAX },
@@ -295,6 +308,7 @@ impl Caller {
     fn durable(&self, call: &'static str, begin: u64, result: Result<(), Error>) {
         let end = self.note(call, begin, &result);
         if let (Some(end), Ok(())) = (end, result) {
+            self.world.timeline.record(|| Event::Promised { call: begin, tags: None });
             let mut told = self.world.lock();
             told.syncs.push((begin, end));
             told.writes.iter_mut().filter(|write| write.end < begin).for_each(|write| write.acked = true);
@@ -306,6 +320,7 @@ impl Caller {
         let result = engine.close();
         let end = self.note("close", begin, &result);
         if let (Some(end), Ok(())) = (end, result) {
+            self.world.timeline.record(|| Event::Promised { call: begin, tags: None });
             // Whatever any call was told was accepted has been flushed: no point can be accepted any more.
             let mut told = self.world.lock();
             told.closed_at = end;
@@ -327,6 +342,7 @@ impl Caller {
     fn query(&self, engine: &Engine, begin: u64, tag: u32) {
         let result = engine.query(tag, ..);
         let Some(end) = self.ended() else { return };
+        self.returned(begin, &result);
         self.judge_order("query", begin, end, result.as_ref().err());
         match result {
             Ok(points) => {
@@ -343,6 +359,7 @@ impl Caller {
     fn tags(&self, engine: &Engine, begin: u64) {
         let result = engine.tags();
         let Some(end) = self.ended() else { return };
+        self.returned(begin, &result);
         self.judge_order("tags", begin, end, result.as_ref().err());
         match result {
             Ok(tags) => self.world.lock().lists.push((begin, end, tags)),
@@ -361,6 +378,7 @@ impl Caller {
             self.world.violate(Violation::new(Verdict::Stuck, "what waits is counted", story));
         }
         let marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
+        self.world.timeline.record(|| Event::Watermarks(marks));
         let judged = self.judge_marks(before, &marks);
         *before = marks;
         if let Err(violation) = judged {
@@ -376,6 +394,23 @@ impl Caller {
         let story = format!("checkpoint, durable, appended were {before:?} and are {marks:?}");
         Err(Violation::new(Verdict::Lost, "I7", story))
     }
+}
+
+/// The call as the record has it.
+fn called(op: &Op, begin: u64, thread: u64) -> Call {
+    let (name, points) = match op {
+        Op::Write(keys) => ("write", &keys[..]),
+        Op::Sync => ("sync", &[][..]),
+        Op::Flush => ("flush", &[][..]),
+        Op::Step => ("step", &[][..]),
+        Op::Query(_) => ("query", &[][..]),
+        Op::Tags => ("tags", &[][..]),
+        Op::Close => ("close", &[][..]),
+        Op::Space => ("space", &[][..]),
+        Op::Stats => ("stats", &[][..]),
+    };
+    let points = points.iter().map(|(tag, ts_us)| Key { tag: *tag, ts_us: *ts_us }).collect();
+    Call { id: begin, caller: format!("caller {thread}"), name: name.into(), points }
 }
 
 #[cfg(test)]
