@@ -43,7 +43,7 @@ impl Listener for BruteForce {
         let (mut states, mut images, mut broken) = (BTreeSet::new(), 0_u64, None);
         let mut next = Some(Chooser::depth_first());
         while let Some(mut chooser) = next {
-            let disk = crashed.settled(&mut chooser, Timeline::default());
+            let disk = crashed.settled(&at.snapshot, &mut chooser, Timeline::default());
             match recover(&disk, &config, duty, &Timeline::default()) {
                 Ok(recovered) => drop(states.insert(recovered.state)),
                 Err(violation) => broken = broken.or(Some(violation)),
@@ -88,7 +88,7 @@ fn the_explorer_reaches_what_brute_force_reaches_and_counts_each_image_once() {
     {
         let (disk, story): (Persistence, Story) = (disk.parse().unwrap(), story.parse().unwrap());
         let mut brute = BruteForce { story: story.clone(), disk, images: 0, runs: 0 };
-        let mut play = Play::new(story.geometry, disk, 0, Timeline::default());
+        let mut play = Play::new(story.geometry, disk, 0, None, Timeline::default());
         // On physical sectors that an interrupted write destroys, the engine's own sectors are too small. Such a crash is
         // found by both; what comes after it is not compared.
         let mut told = || -> Result<(), Violation> {

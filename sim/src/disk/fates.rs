@@ -18,7 +18,7 @@
 use super::atom::{Atom, dirty_atoms};
 use super::media::{File, Media, Names, SECTOR};
 use super::persistence::Persistence;
-use crate::choice::{Chooser, Concern};
+use crate::choice::{Chooser, Concern, Tape};
 use num_bigint::BigUint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -39,6 +39,26 @@ pub(super) struct Fates {
     names: Vec<Arc<Names>>,
     /// By inode.
     files: BTreeMap<usize, FileFates>,
+    /// What was decided, in order.
+    decided: Vec<Decided>,
+}
+
+/// Something that is known of the image by now.
+#[derive(Clone, Debug)]
+enum Decided {
+    Names(Arc<Names>),
+    Len(usize, u64),
+    Content(usize, usize, Bytes),
+}
+
+impl Decided {
+    fn settle(&self, media: &mut Media) {
+        match self {
+            Decided::Names(names) => media.settle_names(names),
+            Decided::Len(inode, len) => media.file_mut(*inode).settle_len(*len),
+            Decided::Content(inode, offset, content) => media.file_mut(*inode).settle(*offset, content),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +106,7 @@ impl Fates {
             open.insert(inode, fates);
         }
         let media = Media::durable(files, Names::clone(&names[0]));
-        (media, Fates { disk, names, files: open })
+        (media, Fates { disk, names, files: open, decided: Vec::new() })
     }
 
     /// In how many images the crash may have ended, as far as it is not decided: exactly, and each counted once.
@@ -103,8 +123,29 @@ impl Fates {
         if self.names.len() > 1 {
             let chosen = chooser.below(Concern::Survival, self.names.len() as u32) as usize;
             self.names = vec![self.names.swap_remove(chosen)];
-            media.settle_names(&self.names[0]);
+            self.settle(Decided::Names(self.names[0].clone()), media);
         }
+    }
+
+    fn settle(&mut self, decided: Decided, media: &mut Media) {
+        decided.settle(media);
+        self.decided.push(decided);
+    }
+
+    /// What was decided, on media that this crash left; and of the rest the plainest.
+    pub(super) fn image(&self, mut media: Media, crashed: &Fates) -> Media {
+        self.decided.iter().for_each(|decided| decided.settle(&mut media));
+        let mut rest = crashed.clone();
+        rest.names = vec![self.names[0].clone()];
+        for (inode, file) in &mut rest.files {
+            let known = &self.files[inode];
+            if known.lens.len() == 1 {
+                file.lens = known.lens.clone();
+            }
+            file.atoms.retain(|offset, _| known.atoms.contains_key(offset));
+        }
+        rest.decide_all(&mut media, &mut Chooser::from_tape(Tape::default()));
+        media
     }
 
     /// Somebody asks for a file's length, or needs to know it.
@@ -114,7 +155,7 @@ impl Fates {
         let len = file.lens[chosen];
         file.lens = vec![len];
         file.atoms = file.visible(len);
-        media.file_mut(inode).settle_len(len);
+        self.settle(Decided::Len(inode, len), media);
     }
 
     /// Somebody reads these bytes of a file whose length is decided.
@@ -126,16 +167,17 @@ impl Fates {
         chooser: &mut Chooser,
     ) {
         let size = self.atom_bytes();
-        let Some(file) = self.files.get_mut(&inode) else { return };
+        let Some(file) = self.files.get(&inode) else { return };
         let seen = |(offset, fate): (&usize, &Fate)| {
             (!fate.buried && !media.file(inode).is_dirty(*offset, size)).then_some(*offset)
         };
         let atoms = bytes.start as usize / size * size..bytes.end as usize;
         let seen: Vec<usize> = file.atoms.range(atoms).filter_map(seen).collect();
         for offset in seen {
+            let file = self.files.get_mut(&inode).expect("just found");
             let fate = file.atoms.remove(&offset).expect("just found");
             let chosen = chooser.below(Concern::Survival, fate.candidates.len() as u32) as usize;
-            media.file_mut(inode).settle(offset, &fate.candidates[chosen]);
+            self.settle(Decided::Content(inode, offset, fate.candidates[chosen].clone()), media);
         }
     }
 

@@ -114,10 +114,21 @@ impl Crashed {
         disk
     }
 
-    /// A disk on which the crash is decided now, all of it.
-    pub fn settled(&self, chooser: &mut Chooser, timeline: Timeline) -> SimDisk {
+    /// A disk on which the crash is decided now, all of it; the record is told how that came from the state before.
+    pub fn settled(&self, before: &Snapshot, chooser: &mut Chooser, timeline: Timeline) -> SimDisk {
         let Crashed { mut media, mut fates } = self.clone();
         fates.decide_all(&mut media, chooser);
+        timeline.record(|| Event::PowerCut(recorded::power_cut(&before.media, &media)));
+        SimDisk::with(media, timeline)
+    }
+
+    /// A disk that holds what a run on [`Crashed::disk`] has decided by now; what it has not looked at is the plainest. The
+    /// record is told how that came from the state before the crash.
+    pub fn as_decided(&self, run: &SimDisk, before: &Snapshot, timeline: Timeline) -> SimDisk {
+        let state = run.0.lock();
+        let open = state.open.as_ref().expect("a disk whose crash the tape decides");
+        let media = open.fates.image(self.media.clone(), &self.fates);
+        timeline.record(|| Event::PowerCut(recorded::power_cut(&before.media, &media)));
         SimDisk::with(media, timeline)
     }
 

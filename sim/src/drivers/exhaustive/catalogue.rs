@@ -145,7 +145,7 @@ fn explore(
 ) -> Option<Counterexample> {
     let story = &task.story;
     let mut hunt = Hunt { explorer, disk: bounds.persistence, explored_points: 0, last: None };
-    let mut play = Play::new(story.geometry, bounds.persistence, 0, Timeline::default());
+    let mut play = Play::new(story.geometry, bounds.persistence, 0, bounds.plant, Timeline::default());
     let (mut told, mut skipped) = (0, 0);
     let ended = watched(bounds.plant, || {
         for step in 0..=story.ops.len() {

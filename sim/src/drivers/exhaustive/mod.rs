@@ -17,11 +17,12 @@ pub use catalogue::{Bounds, Certificate, Counterexample, certify};
 pub use explore::{Explorer, Tally};
 pub use story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Recovered, Story, recover};
 
-use super::{Step, watched};
+use super::{Step, findings, watched};
 use crate::choice::{Chooser, Concern, SharedChooser};
 use crate::coverage::Coverage;
-use crate::disk::{Crashed, Persistence, When};
+use crate::disk::{Crashed, Persistence, SimDisk, When};
 use crate::fault::FaultCounts;
+use crate::model::Violation;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use parking_lot::Mutex;
@@ -68,7 +69,7 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
         0 => format!("STORY    {story}, and then the power fails"),
         _ => format!("STORY    {story}, and the power fails at change {cut_at}"),
     });
-    let mut play = Play::new(story.geometry, disk, cut_at.into(), timeline.clone());
+    let mut play = Play::new(story.geometry, disk, cut_at.into(), setting.plant, timeline.clone());
     play.begin(&mut Deaf)?;
     for op in &story.ops {
         if play.is_over() {
@@ -80,22 +81,25 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
     play.end();
 
     // The crashes so far, what each owed, and what a recovery between them has shown.
-    let mut crashes = vec![(play.disk.snapshot().crash(disk), play.duty.clone())];
+    let mut before = play.disk.snapshot();
+    let mut crashes = vec![(before.crash(disk), play.duty.clone())];
     let mut shown = None;
     while crashes.len() <= DEEPEST {
         timeline.note(&[], || "POWER CUT  what survives is decided when somebody looks".into());
         let (crashed, duty) = crashes.last().expect("there was a crash");
         let cut = chooser.lock().below(Concern::Crash, CHANGES);
-        let life = crashed.disk(chooser.clone(), timeline.clone());
-        if cut > 0 {
-            life.arm_crash(cut - 1, When::Before);
-        }
-        let recovered = recover(&life, &story.geometry.config(), duty, timeline);
+        // Twice: what is decided only on the way can be told only at the end.
+        let decided = crashed.disk(chooser.clone(), Timeline::default());
+        let first = recovery(&decided, cut, &story, duty, &Timeline::default());
+        let told = crashed.as_decided(&decided, &before, timeline.clone());
+        findings::record(timeline, &told, setting.plant);
+        let recovered = recovery(&told, cut, &story, duty, timeline);
+        assert_eq!(first.is_ok(), recovered.is_ok(), "what was not looked at has made a difference");
         counts.crashes += 1;
         counts.recoveries += 1;
-        counts.io_ops += life.io_ops();
+        counts.io_ops += told.io_ops();
         let mut duty = duty.clone();
-        if !life.is_dead() {
+        if !told.is_dead() {
             let recovered = recovered?;
             counts.acked_points_checked += duty.model.acked_points();
             counts.points_checked += recovered.duty.model.acked_points();
@@ -108,9 +112,24 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
             shown = Some(recovered.state);
             duty = recovered.duty;
         }
-        crashes.push((life.snapshot().crash(disk), duty));
+        // What nobody has looked at stays open.
+        before = decided.snapshot();
+        crashes.push((before.crash(disk), duty));
     }
     Ok(())
+}
+
+fn recovery(
+    disk: &SimDisk,
+    cut: u32,
+    story: &Story,
+    duty: &Duty,
+    timeline: &Timeline,
+) -> Result<Recovered, Violation> {
+    if cut > 0 {
+        disk.arm_crash(cut - 1, When::Before);
+    }
+    recover(disk, &story.geometry.config(), duty, timeline)
 }
 
 /// After a chain of crashes the state is one that each of them could have led to alone (I10).

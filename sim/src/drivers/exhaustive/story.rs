@@ -3,14 +3,16 @@
 //! Everything is as small as it can be while it still has all its seams: a full batch crosses a sector, a segment holds
 //! four sectors, a chunk two blocks. Three operations can then fill a segment, free it and use it again.
 
-use super::super::{Step, stuck};
+use super::super::{Step, findings, stuck};
 use crate::choice::{Chooser, Concern, Tape};
 use crate::disk::{Persistence, SimDisk, Snapshot, When};
 use crate::model::{Model, Verdict, Violation};
+use crate::record::{Event, Key};
 use crate::timeline::Timeline;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use tidewall::plant::Bug;
 use tidewall::{Config, Durability, Engine, InOrder, Point};
 
 /// One operation of a story.
@@ -223,6 +225,7 @@ impl Listener for Deaf {
 pub struct Play {
     config: Config,
     persistence: Persistence,
+    plant: Option<Bug>,
     /// The disk of the present life.
     pub disk: SimDisk,
     engine: Option<Engine>,
@@ -238,11 +241,18 @@ pub struct Play {
 
 impl Play {
     /// Before the first operation; `cut_at` is the changing I/O, counted from 1, that the power fails at.
-    pub fn new(geometry: Geometry, persistence: Persistence, cut_at: u64, timeline: Timeline) -> Play {
+    pub fn new(
+        geometry: Geometry,
+        persistence: Persistence,
+        cut_at: u64,
+        plant: Option<Bug>,
+        timeline: Timeline,
+    ) -> Play {
         let disk = SimDisk::new(timeline.clone());
         let mut play = Play {
             config: geometry.config(),
             persistence,
+            plant,
             disk,
             engine: None,
             duty: Duty::none(),
@@ -289,7 +299,7 @@ impl Play {
             Op::Batch => self.write(2, BATCH, listener),
             Op::Sync => self.durably("sync", Engine::sync, listener),
             Op::Flush => self.durably("flush", Engine::flush, listener),
-            Op::Step => (0..2).try_for_each(|_| self.call("step", Engine::step, listener)),
+            Op::Step => (0..2).try_for_each(|_| self.call("step", &[], Engine::step, listener).map(drop)),
             Op::Rotate => {
                 let before = self.rotations();
                 self.until(|play| play.rotations() > before, |play| play.write(2, BATCH, listener))
@@ -315,13 +325,16 @@ impl Play {
             }
             Op::Kill => {
                 self.engine = None;
+                self.timeline.record(|| Event::Killed);
                 self.open(listener)
             }
             Op::Cut => {
                 self.engine = None;
                 self.changes_before += self.disk.changes();
-                let crashed = self.disk.snapshot().crash(self.persistence);
-                self.disk = crashed.settled(&mut Chooser::from_tape(Tape::default()), self.timeline.clone());
+                let before = self.disk.snapshot();
+                let crashed = before.crash(self.persistence);
+                let mut nothing = Chooser::from_tape(Tape::default());
+                self.disk = crashed.settled(&before, &mut nothing, self.timeline.clone());
                 self.arm();
                 self.open(listener)
             }
@@ -354,7 +367,7 @@ impl Play {
         let points: Vec<Point> = (0..count).map(|_| self.point(tag)).collect();
         // While the call runs they may reach the disk.
         points.iter().for_each(|point| self.duty.model.accept(point));
-        self.call("write_batch", |engine| engine.write_batch(&points), listener)
+        self.call("write_batch", &points, |engine| engine.write_batch(&points), listener).map(drop)
     }
 
     /// Each point can be told from every other; every fifth takes the time of the one before it, and its place.
@@ -371,13 +384,17 @@ impl Play {
         call: impl Fn(&Engine) -> tidewall::Result<()>,
         listener: &mut dyn Listener,
     ) -> Step {
-        self.call(name, call, listener)?;
+        let number = self.call(name, &[], call, listener)?;
         if self.is_over() {
             return Ok(());
         }
+        self.timeline.record(|| Event::Promised { call: number, tags: None });
         self.duty.model.ack();
         if name != "close" {
-            self.duty.durable_lsn = self.engine().stats().durable_lsn.0;
+            let stats = self.engine().stats();
+            let marks = [stats.checkpoint_lsn.0, stats.durable_lsn.0, stats.appended_lsn.0];
+            self.timeline.record(|| Event::Watermarks(marks));
+            self.duty.durable_lsn = stats.durable_lsn.0;
         }
         self.tell(vec![self.disk.snapshot()], listener)
     }
@@ -393,20 +410,24 @@ impl Play {
     fn call(
         &mut self,
         name: &'static str,
+        points: &[Point],
         call: impl Fn(&Engine) -> tidewall::Result<()>,
         listener: &mut dyn Listener,
-    ) -> Step {
+    ) -> Result<u64, Violation> {
         self.duty.closed = false;
+        let number = self.timeline.called(|| "client".into(), name, points.iter().map(Key::from));
         let result = call(self.engine());
-        if self.is_over() {
-            return Ok(());
+        if !self.is_over() {
+            self.timeline.returned(number, &result);
+            result.map_err(|error| stuck(name, &error))?;
+            self.tell(self.disk.take_snapshots(), listener)?;
         }
-        result.map_err(|error| stuck(name, &error))?;
-        self.tell(self.disk.take_snapshots(), listener)
+        Ok(number)
     }
 
     fn open(&mut self, listener: &mut dyn Listener) -> Step {
         self.disk.keep_syncs();
+        findings::record(&self.timeline, &self.disk, self.plant);
         let opened = recover(&self.disk, &self.config, &self.duty, &self.timeline);
         if self.is_over() {
             return Ok(());
@@ -438,6 +459,12 @@ pub fn recover(
 ) -> Result<Recovered, Violation> {
     timeline.note(&[], || "open".into());
     let opened = Engine::open_with(Arc::new(disk.clone()), config.clone(), Box::new(InOrder));
+    if !disk.is_dead() {
+        timeline.record(|| {
+            let report = |engine: &Engine| findings::recovery!(engine.recovery_report());
+            Event::Opened(opened.as_ref().map(report).map_err(ToString::to_string))
+        });
+    }
     let engine = match opened {
         Ok(engine) => engine,
         Err(error @ tidewall::Error::Corrupt(_)) => {
@@ -458,6 +485,7 @@ pub fn recover(
     let mut shown = xxhash_rust::xxh3::Xxh3::new();
     for tag in duty.model.all_tags() {
         let found = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
+        timeline.record(|| Event::Shown { tag, points: found.len() as u64 });
         let survived = duty.model.judge(tag, &found)?;
         after.model.recovered(tag, survived);
         shown.update(&(found.len() as u64).to_le_bytes());
