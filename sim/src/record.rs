@@ -114,7 +114,7 @@ pub struct Io {
     pub offset: u64,
     /// Number of bytes; for `set_len` the length.
     pub len: u64,
-    /// What the file holds there now, if it is a write that took place.
+    /// What was written, if all of it was.
     pub bytes: Vec<u8>,
     /// It returned `Ok`.
     pub ok: bool,

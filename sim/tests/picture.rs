@@ -37,7 +37,7 @@ fn page(outcome: &Outcome, plant: Option<Bug>) -> String {
 
 #[test]
 fn nothing_is_suspected_in_runs_of_a_sound_engine() {
-    for (driver, seeds) in [(Driver::Sequential, 60), (Driver::Threads, 60), (Driver::Service, 30)] {
+    for (driver, seeds) in [(Driver::Sequential, 200), (Driver::Threads, 200), (Driver::Service, 60)] {
         for seed in 0..seeds {
             let outcome = run(driver, seed, None);
             assert_eq!(outcome.violation, None);

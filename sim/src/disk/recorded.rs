@@ -36,7 +36,7 @@ impl State {
         let reads = matches!(kind, IoKind::Read | IoKind::List | IoKind::Len)
             || (kind == IoKind::Open && !text.ends_with("(create)"));
         let mut bytes = Vec::new();
-        if kind == IoKind::Write {
+        if kind == IoKind::Write && ok {
             let content = self.media.file(inode as usize).bytes();
             bytes = content.get(offset as usize..(offset + len) as usize).unwrap_or_default().to_vec();
         }

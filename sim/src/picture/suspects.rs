@@ -235,9 +235,8 @@ impl Walk {
         match io.kind {
             IoKind::Write => self.write(at, io),
             IoKind::Sync if io.ok => {
-                if io.unsynced == 0 {
-                    self.life.pending.remove(&io.file);
-                }
+                // What a failed sync of an earlier life has left behind stays unsynced, and is no business of this one.
+                self.life.pending.remove(&io.file);
                 if FileKind::of(&io.file) == FileKind::Manifest {
                     self.life.checkpoints.values_mut().for_each(|(synced, written)| *synced = *written);
                 }
