@@ -247,7 +247,7 @@ mod tests {
         }));
         let mut bytes = Vec::new();
         encode(&mut bytes, &header, &entries);
-        assert!(words(&bytes[ALIGN..]).all(|word| word != MAGIC_WORD));
+        assert!(words(&bytes[HEADER_BYTES..]).all(|word| word != MAGIC_WORD));
         assert!((ALIGN..bytes.len()).step_by(ALIGN).all(|at| decode(&bytes[at..]).is_err()));
         let bits = |entry: &Entry| (entry.ts_us, entry.value.to_bits(), entry.quality);
         let frame = decode(&bytes).unwrap();
