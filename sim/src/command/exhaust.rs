@@ -89,7 +89,7 @@ pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
             story: format!("after {:?}: {}", found.story.to_string(), found.violation),
             driver: "exhaustive".into(),
             profile: Profile::Exactly(args.profile).to_string(),
-            sector_bytes: Some(args.sector_bytes),
+            sector_bytes: Some(args.sector_bytes).filter(|bytes| *bytes != 512),
             plant: args.plant.clone(),
             tape: found.tape.clone(),
             ..TapeFile::default()

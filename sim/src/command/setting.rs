@@ -60,7 +60,7 @@ impl SettingArgs {
                 driver.name()
             )));
         }
-        if driver != Driver::Sequential && self.sector_bytes.is_some() {
+        if !matches!(driver, Driver::Sequential | Driver::Exhaustive) && self.sector_bytes.is_some() {
             return Err(Unusable(format!("the {} driver has no --sector-bytes", driver.name())));
         }
         Ok(driver)
