@@ -21,7 +21,7 @@ mod media;
 pub mod persistence;
 mod survival;
 
-pub use at_rest::Damage;
+pub use at_rest::{Damage, Renewed};
 pub use errors::{Armed, Effect, IoKind};
 pub use media::SECTOR;
 use persistence::NameOrder;
