@@ -129,18 +129,28 @@ impl Needs {
         self.cells.iter().all(|cell| cell.verdict == Verdict::Holds)
     }
 
+    /// The weakest disks on which all promises hold: the one, and the one with physical sectors that may be destroyed,
+    /// which no other includes.
+    pub fn weakest_disks(&self) -> Vec<Persistence> {
+        let physical = self.cells.iter().find(|cell| {
+            cell.disk.destroys_neighbours() && cell.axis == Axis::Atom && cell.verdict == Verdict::Holds
+        });
+        self.weakest.into_iter().chain(physical.map(|cell| cell.disk)).collect()
+    }
+
     /// Whether something was not measured.
     pub fn is_unmeasured(&self) -> bool {
         self.cells.iter().any(|cell| cell.verdict == Verdict::NotMeasured)
     }
 
-    /// Of each axis the strongest value on which a promise breaks, where one does.
+    /// Of each axis the strongest value on which a promise breaks, where one does; one of all if one breaks everywhere.
     pub fn leans(&self) -> impl Iterator<Item = &Cell> {
         let breaks = |axis| {
             let mut cells = self.cells.iter().filter(move |cell| cell.axis == axis);
             cells.find(|cell| matches!(cell.verdict, Verdict::Breaks(..)))
         };
-        Axis::ALL.into_iter().filter_map(breaks)
+        let most = if self.weakest.is_none() { 1 } else { Axis::ALL.len() };
+        Axis::ALL.into_iter().filter_map(breaks).take(most)
     }
 }
 
@@ -149,6 +159,7 @@ pub fn walk(mut judge: impl FnMut(Persistence) -> Verdict) -> Needs {
     let mut known: HashMap<Persistence, Verdict> = HashMap::new();
     let mut verdict = |disk: Persistence| known.entry(disk).or_insert_with(|| judge(disk)).clone();
     let weakest = weakest(&mut |disk| verdict(disk) == Verdict::Holds);
+    // Where not even the strongest disk will do there is nothing to find out about the others: they all break.
     let around = weakest.unwrap_or(Persistence::STRONGEST);
     let mut cell = |axis: Axis, (value, disk)| Cell { axis, value, disk, verdict: verdict(disk) };
     let mut cells = Vec::new();
@@ -200,6 +211,8 @@ pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) +
     Verdict::Holds
 }
 
+/// Sizes of the engine's sectors that are asked about: below a disk's physical sectors, and not below.
+pub const SECTORS: [u64; 2] = [512, 4096];
 /// How far the explorer goes on one disk: every story of up to so many operations, and so many crashes in recovery.
 pub const CORE: (usize, u32) = (2, 1);
 
@@ -244,9 +257,11 @@ pub fn table(columns: &[(u64, Needs)]) -> String {
     }
     text.push('\n');
     for (sector_bytes, needs) in columns {
-        let weakest = needs.weakest.map_or("none".into(), |disk| format!("`{disk}`"));
-        line(&mut text, format!("Weakest disk for sectors of {sector_bytes} bytes: {weakest}."));
+        let weakest: Vec<_> = needs.weakest_disks().iter().map(|disk| format!("`{disk}`")).collect();
+        let weakest = if weakest.is_empty() { "none".into() } else { weakest.join(" and ") };
+        line(&mut text, format!("Weakest for sectors of {sector_bytes} bytes: {weakest}.\n"));
     }
+    text.truncate(text.trim_end().len());
     text
 }
 
@@ -254,19 +269,19 @@ pub fn table(columns: &[(u64, Needs)]) -> String {
 fn promise(axis: Axis, value: &str) -> String {
     let means = match (axis, value) {
         (Axis::Atom, "4096") => {
-            "physical sectors of 4096 bytes: whole, or destroyed by an interrupted write of a part"
+            "4096 bytes are written whole; an interrupted write of a part may destroy the rest of them"
         }
-        (Axis::Atom, "512") => "sectors of 512 bytes: whole, or destroyed alone",
-        (Axis::Atom, _) => "an interrupted write may stop at any byte",
-        (Axis::Torn, "old") => "and leaves what was there",
-        (Axis::Torn, "zero") => "or zeros",
-        (Axis::Torn, _) => "or anything",
-        (Axis::Names, "at-once") => "unsynced names survive",
-        (Axis::Names, "in-order") => "those up to some moment",
-        (Axis::Names, _) => "any of them",
-        (Axis::Size, "with") => "a length is durable with its data",
-        (Axis::Size, "after") => "or later",
-        (Axis::Size, _) => "or before it",
+        (Axis::Atom, "512") => "512 bytes are written whole",
+        (Axis::Atom, _) => "a write may stop at any byte",
+        (Axis::Torn, "old") => "where it stops is what was there before",
+        (Axis::Torn, "zero") => "that, or zeros",
+        (Axis::Torn, _) => "that, or anything",
+        (Axis::Names, "at-once") => "names are durable without a sync",
+        (Axis::Names, "in-order") => "unsynced names survive up to some moment",
+        (Axis::Names, _) => "any of them survive",
+        (Axis::Size, "with") => "a length is durable together with its data",
+        (Axis::Size, "after") => "or later than its data",
+        (Axis::Size, _) => "or before its data",
         (Axis::Order, "ordered") => "names and lengths wait for data",
         (Axis::Order, _) => "they do not",
     };

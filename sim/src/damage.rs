@@ -6,7 +6,7 @@
 //! One loss is allowed, and no more than that one: [`Expected::EndsAt`].
 
 use crate::choice::{Chooser, Concern};
-use crate::disk::{self, Damage};
+use crate::disk::{self, Damage, Renewed};
 use crate::fault::Fault;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -58,8 +58,8 @@ pub struct Places<'a> {
     pub inspection: &'a Inspection,
     /// Its files and their lengths.
     pub files: Vec<(String, u64)>,
-    /// The sectors of a file that held something else before, and which of its bytes are others now.
-    pub renewed: &'a dyn Fn(&str) -> Vec<(u64, Vec<u64>)>,
+    /// The sectors of a file that held something else before.
+    pub renewed: &'a dyn Fn(&str) -> Vec<Renewed>,
 }
 
 /// Draws damage. `None` if the drawn kind finds nothing to strike.
@@ -98,7 +98,7 @@ fn aged(chooser: &mut Chooser, places: &Places<'_>, fault: Fault) -> Option<Stri
         return None;
     }
     let index = chooser.below(Concern::Faults, renewed.len() as u32) as usize;
-    let (sector, bytes) = renewed.swap_remove(index);
+    let Renewed { sector, bytes } = renewed.swap_remove(index);
     let change = if fault == Fault::LostWrite { Damage::Age { sector } } else { Damage::AgeOnce { sector } };
     let expected = hit(places.inspection, file, &bytes);
     Some(Strike { fault, file: file.clone(), change, expected })

@@ -214,7 +214,7 @@ fn a_failed_sync_of_the_directory_drops_its_changes_or_marks_them_clean() {
     assert_eq!(fail(Effect::None, false), names("fg", &["fg"]));
     assert_eq!(fail(Effect::PagesDropped, false), names("f", &["f"]));
     assert_eq!(fail(Effect::PagesClean, false), names("fg", &["f", "fg"]));
-    assert_eq!(fail(Effect::PagesClean, true), names("fgh", &["fgh"]), "changed again, so written again");
+    assert_eq!(fail(Effect::PagesClean, true), names("fg", &["fgh"]), "changed again, so written again");
 }
 
 fn snapshot(disk: &SimDisk) -> tidewall_sim::disk::Snapshot {

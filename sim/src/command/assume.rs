@@ -5,14 +5,11 @@ use clap::Args;
 use serde_json::json;
 use std::num::NonZero;
 use tidewall::plant::Bug;
-use tidewall_sim::assume::{self, Cell, Found, Needs, Verdict};
+use tidewall_sim::assume::{self, Cell, Found, Needs, SECTORS, Verdict};
 use tidewall_sim::disk::Persistence;
 use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::runner::{self, Campaign};
 use tidewall_sim::scenario::Setting;
-
-/// The sectors of the engines that are tried.
-const SECTORS: [u64; 2] = [512, 4096];
 
 #[derive(Args)]
 pub struct AssumeArgs {
@@ -49,7 +46,7 @@ pub fn assume(args: &AssumeArgs) -> Result<u8, Unusable> {
         columns.push((sector_bytes, needs));
     }
     if !args.json {
-        println!("{}", assume::table(&columns));
+        println!("{}\n", assume::table(&columns));
     }
     // With sectors that are at least the disk's, an engine must not lean on anything.
     let (_, widest) = columns.last().expect("there is a column for each size of sectors");
@@ -57,7 +54,8 @@ pub fn assume(args: &AssumeArgs) -> Result<u8, Unusable> {
     let leans = !widest.is_nothing() || columns.iter().any(|(_, needs)| needs.weakest != widest.weakest);
     let code = if unmeasured { 2 } else { u8::from(leans) };
     if args.json {
-        let weakest = columns.iter().map(|(bytes, needs)| (bytes.to_string(), json!(name(needs.weakest))));
+        let weakest =
+            columns.iter().map(|(bytes, needs)| (bytes.to_string(), json!(names(&needs.weakest_disks()))));
         let weakest: serde_json::Map<_, _> = weakest.collect();
         println!(
             "{}",
@@ -118,8 +116,8 @@ fn print_objects(args: &AssumeArgs, sector_bytes: u64, needs: &Needs) {
     }
 }
 
-fn name(disk: Option<Persistence>) -> Option<String> {
-    disk.map(|disk| disk.to_string())
+fn names(disks: &[Persistence]) -> Vec<String> {
+    disks.iter().map(ToString::to_string).collect()
 }
 
 fn replay(args: &AssumeArgs, sector_bytes: u64, found: Found, disk: Persistence) -> String {

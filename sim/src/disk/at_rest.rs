@@ -51,6 +51,15 @@ pub enum Damage {
     },
 }
 
+/// A sector that held something else before it was last synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// Counted in sectors of 512 bytes.
+    pub sector: u64,
+    /// The bytes of the file that are others now.
+    pub bytes: Vec<u64>,
+}
+
 /// A sector that is not read as it should be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BadSector {
@@ -98,14 +107,14 @@ impl SimDisk {
         state.counts.fire(fault);
     }
 
-    /// The sectors of a file that held something else before, and which of its bytes are others now.
-    pub fn renewed_sectors(&self, name: &str) -> Vec<(u64, Vec<u64>)> {
+    /// The sectors of a file that held something else before.
+    pub fn renewed_sectors(&self, name: &str) -> Vec<Renewed> {
         let state = self.0.lock();
         let Some(inode) = state.media.lookup(name) else { return Vec::new() };
         let file = state.media.file(inode);
-        let sectors =
-            (0..file.len().div_ceil(SECTOR as u64)).map(|sector| (sector, file.renewed(sector as usize)));
-        sectors.filter(|(_, bytes)| !bytes.is_empty()).collect()
+        let renewed = |sector| Renewed { sector, bytes: file.renewed(sector as usize) };
+        let sectors = (0..file.len().div_ceil(SECTOR as u64)).map(renewed);
+        sectors.filter(|renewed| !renewed.bytes.is_empty()).collect()
     }
 }
 

@@ -105,7 +105,7 @@ impl Fates {
             files[inode] = Arc::new(fates.hide(file));
             open.insert(inode, fates);
         }
-        let media = Media::durable(files, Names::clone(&names[0]));
+        let media = Media::durable(files, Names::clone(&names[0]), media.writes);
         (media, Fates { disk, names, files: open, decided: Vec::new() })
     }
 

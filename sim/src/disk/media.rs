@@ -180,10 +180,11 @@ impl File {
         self.durable_len = self.len();
     }
 
-    /// Reads see the durable content again; the length stays.
-    pub(super) fn drop_dirty(&mut self) {
+    /// Reads see the durable content again, and what was written up to `owed`; the length stays.
+    pub(super) fn drop_dirty(&mut self, owed: u64) {
+        // In the order in which they came about: the last one stays.
         for (version, content) in self.versions.iter().zip(self.contents.chunks_exact(SECTOR)) {
-            if version.write == 0 {
+            if version.write <= owed {
                 let start = (version.sector as usize * SECTOR).min(self.bytes.len());
                 let end = (start + SECTOR).min(self.bytes.len());
                 self.bytes[start..end].copy_from_slice(&content[..end - start]);
@@ -195,12 +196,14 @@ impl File {
         self.abandoned.clear();
     }
 
-    /// Reads see the durable content again, in the durable length.
-    pub(super) fn roll_back(&mut self) {
+    /// Reads see the durable content again, and what was written up to `owed`, in the length of that.
+    pub(super) fn roll_back(&mut self, owed: u64) {
+        let owed_len = self.lens.iter().take_while(|length| length.write <= owed).last();
+        self.durable_len = owed_len.map_or(self.durable_len, |length| length.bytes);
         let len = self.durable_len as usize;
         // What was cut off comes back.
         self.bytes.resize(len.max(self.bytes.len()), 0);
-        self.drop_dirty();
+        self.drop_dirty(owed);
         self.bytes.truncate(len);
         self.lens.clear();
     }
@@ -331,14 +334,15 @@ pub(super) struct Media {
     pub(super) name_changes: Vec<NameChange>,
     /// A failed sync marked the directory clean: no sync will write it, unless it is changed again.
     names_abandoned: bool,
-    writes: u64,
+    /// So far, on this disk and on those that it has survived.
+    pub(super) writes: u64,
 }
 
 impl Media {
     /// A disk on which everything is durable.
-    pub(super) fn durable(files: Vec<Arc<File>>, names: Names) -> Media {
+    pub(super) fn durable(files: Vec<Arc<File>>, names: Names, writes: u64) -> Media {
         let names = Arc::new(names);
-        Media { files, durable_names: names.clone(), names, ..Media::default() }
+        Media { files, durable_names: names.clone(), names, writes, ..Media::default() }
     }
 
     pub(super) fn is_clean(&self) -> bool {

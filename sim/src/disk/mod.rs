@@ -31,10 +31,11 @@ pub mod recorder;
 mod site;
 mod survival;
 
-pub use at_rest::Damage;
+pub use at_rest::{Damage, Renewed};
 pub use errors::{Armed, Effect, IoKind};
 pub use explain::{Explained, Unexplained};
 pub use media::SECTOR;
+use persistence::NameOrder;
 pub use persistence::{Persistence, Profile};
 pub use site::Site;
 
@@ -191,6 +192,8 @@ struct State {
     stalled: bool,
     bad_sector: Option<BadSector>,
     lie: Option<Lie>,
+    /// Which disk it is, as far as a failed sync is concerned; a crash is told.
+    profile: Profile,
     /// Faults that fired since [`SimDisk::take_fired`].
     fired: Vec<Fault>,
     counts: FaultCounts,
@@ -239,6 +242,7 @@ impl SimDisk {
             stalled: false,
             bad_sector: None,
             lie: None,
+            profile: Profile::default(),
             fired: Vec::new(),
             counts: FaultCounts::default(),
             timeline,
@@ -352,6 +356,11 @@ impl SimDisk {
         state.stalled = false;
     }
 
+    /// A failed sync keeps what this disk promises.
+    pub fn set_profile(&self, profile: Profile) {
+        self.0.lock().profile = profile;
+    }
+
     /// Makes it a liar.
     pub fn set_lie(&self, lie: Option<Lie>) {
         self.0.lock().lie = lie;
@@ -425,6 +434,7 @@ impl SimDisk {
         timeline.record(|| Event::PowerCut(recorded::power_cut(media, &left)));
         let survivor = SimDisk::with(left, timeline);
         survivor.set_lie(*lie);
+        survivor.set_profile(profile);
         survivor
     }
 
@@ -436,6 +446,7 @@ impl SimDisk {
         timeline.record(|| Event::PowerCut(recorded::power_cut(&snapshot.media, &media)));
         let survivor = SimDisk::with(media, timeline);
         survivor.set_lie(state.lie);
+        survivor.set_profile(profile);
         survivor
     }
 
@@ -551,6 +562,17 @@ impl State {
         }
         self.fired.push(armed.kind.fault());
         Some(armed.effect)
+    }
+
+    /// Whether the disk promises something, whichever of the profile's points it is.
+    fn promises(&self, what: impl Fn(Persistence) -> bool) -> bool {
+        self.profile.points().into_iter().all(what)
+    }
+
+    /// The write up to which a file's data is durable without a sync.
+    fn data_owed(&self, inode: usize) -> u64 {
+        let owed = |disk| survival::data_owed(&self.media, inode, disk);
+        self.profile.points().into_iter().map(owed).min().unwrap_or(0)
     }
 
     /// Fails for want of space, if that is so.
@@ -741,7 +763,10 @@ impl Disk for SimDisk {
         state.at_sync();
         let result = state.change(IoKind::SyncDir, Target::Name(""), |state| {
             if let Some(effect) = state.strike(IoKind::SyncDir) {
+                // Names that are durable at once are nothing that a failed sync could drop.
+                let at_once = state.promises(|disk| disk.names == NameOrder::AtOnce);
                 match effect {
+                    _ if at_once => {}
                     Effect::PagesDropped | Effect::RolledBack => state.media.roll_back_names(),
                     Effect::PagesClean => state.media.abandon_names(),
                     Effect::None | Effect::Part(_) => {}
@@ -848,9 +873,15 @@ impl DiskFile for SimFile {
                     }
                     return Ok(());
                 }
-                Some(Effect::PagesDropped) => state.media.file_mut(inode).drop_dirty(),
+                Some(Effect::PagesDropped) => {
+                    let owed = state.data_owed(inode);
+                    state.media.file_mut(inode).drop_dirty(owed);
+                }
                 Some(Effect::PagesClean) => state.media.file_mut(inode).abandon_dirty(),
-                Some(Effect::RolledBack) => state.media.file_mut(inode).roll_back(),
+                Some(Effect::RolledBack) => {
+                    let owed = state.data_owed(inode);
+                    state.media.file_mut(inode).roll_back(owed);
+                }
                 Some(Effect::None | Effect::Part(_)) => {}
             }
             Err(eio())

@@ -122,7 +122,7 @@ mod tests {
 
     fn left(sectors: &[[u8; SECTOR]]) -> Media {
         let names = written().names().clone();
-        Media::durable(vec![File::durable(sectors.concat()).into()], names)
+        Media::durable(vec![File::durable(sectors.concat()).into()], names, 0)
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         let mut survived = before.names().clone();
         survived.remove("h");
         let file = || File::durable(vec![1; 3 * SECTOR]).into();
-        let after = Media::durable(vec![file(), file()], survived);
+        let after = Media::durable(vec![file(), file()], survived, 0);
         let (renamed, created) = (("rename f to g".to_string(), true), ("create h".to_string(), false));
         assert_eq!(power_cut(&before, &after).names, [renamed, created]);
         assert_eq!(after.lookup("g"), Some(inode));

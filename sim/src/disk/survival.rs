@@ -152,11 +152,11 @@ pub(super) fn crash(
             names.len()
         )
     });
-    Media::durable(files, names)
+    Media::durable(files, names, media.writes)
 }
 
 /// The write up to which a file's data and length survive in any case: its name is durable, and no name before that.
-fn data_owed(media: &Media, inode: usize, disk: Persistence) -> u64 {
+pub(super) fn data_owed(media: &Media, inode: usize, disk: Persistence) -> u64 {
     if !disk.names_wait() {
         return 0;
     }

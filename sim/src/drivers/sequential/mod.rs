@@ -121,6 +121,7 @@ impl<'a> Run<'a> {
         let source = Source::new(&shape, setting.trace, &mut chooser);
         let disk = SimDisk::new(timeline.clone());
         disk.set_lie(setting.lie);
+        disk.set_profile(setting.profile);
         Run {
             model: Model::new(shape.tags),
             config: shape.config.clone(),

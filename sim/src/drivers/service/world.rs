@@ -58,6 +58,7 @@ impl World {
         timeline.note(&[], || format!("PLAN     {plan:?}"));
         let disk = SimDisk::new(timeline.clone());
         disk.set_lie(setting.lie);
+        disk.set_profile(setting.profile);
         let state = State {
             chooser,
             plan,

@@ -126,6 +126,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
     });
     let disk = SimDisk::new(timeline.clone());
     disk.set_lie(setting.lie);
+    disk.set_profile(setting.profile);
     let mut run = Run {
         world: world.clone(),
         setting,
