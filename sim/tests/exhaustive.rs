@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::num::NonZero;
 use tidewall::plant::Bug;
 use tidewall_sim::choice::Chooser;
-use tidewall_sim::disk::{Persistence, Profile};
+use tidewall_sim::disk::{Persistence, Profile, Snapshot};
 use tidewall_sim::drivers::exhaustive::{
-    Bounds, Certificate, CrashPoint, Duty, Explorer, Listener, Play, Story, certify, recover,
+    Bounds, Certificate, CrashPoint, Deaf, Duty, Explorer, Listener, Play, Story, certify, recover,
 };
 use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::model::Violation;
@@ -101,6 +101,59 @@ fn the_explorer_reaches_what_brute_force_reaches_and_counts_each_image_once() {
     }
     println!("{images} images written out one by one, {runs} recoveries of the explorer");
     assert!(images > 500 && runs < images, "{images} images, {runs} runs");
+}
+
+/// All outcomes of all crash points that a story tells of.
+struct Outcomes {
+    story: Story,
+    disk: Persistence,
+    states: BTreeSet<u128>,
+}
+
+impl Outcomes {
+    fn of(&self, snapshot: &Snapshot, duty: &Duty) -> Result<BTreeSet<u128>, Violation> {
+        let mut explorer = Explorer::new(self.story.geometry.config(), self.disk, 0);
+        Ok(BTreeSet::clone(&*explorer.explore(&snapshot.crash(self.disk), duty)?))
+    }
+}
+
+impl Listener for Outcomes {
+    fn could_crash(&mut self, at: CrashPoint, duty: &Duty) -> Result<(), Violation> {
+        let mut states = self.of(&at.snapshot, duty)?;
+        self.states.append(&mut states);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_crash_anywhere_leads_to_what_a_crash_at_one_of_the_explored_points_leads_to() {
+    let mut others = 0;
+    for disk in ["512/old/independent/any/none", "512/zero/at-once/any/none", "512/old/in-order/any/none"] {
+        for story in ["", "bs", "wtb", "bfw", "rs", "c", "wsxb"] {
+            let (disk, story): (Persistence, Story) = (disk.parse().unwrap(), story.parse().unwrap());
+            let play = |cut_at: u64, listener: &mut dyn Listener| {
+                let mut play = Play::new(story.geometry, disk, cut_at, None, Timeline::default());
+                play.begin(listener).unwrap();
+                for op in &story.ops {
+                    if !play.is_over() {
+                        play.perform(*op, listener).unwrap();
+                    }
+                }
+                play.end();
+                play
+            };
+            let mut told = Outcomes { story: story.clone(), disk, states: BTreeSet::new() };
+            let changes = play(0, &mut told).changes();
+            for cut_at in 1..=changes {
+                let cut = play(cut_at, &mut Deaf);
+                assert!(cut.is_over());
+                let states = told.of(&cut.disk.snapshot(), &cut.duty).unwrap();
+                assert!(states.is_subset(&told.states), "{disk}, {story}: change {cut_at} of {changes}");
+                others += 1;
+            }
+        }
+    }
+    assert!(others > 300, "{others} crash points");
 }
 
 fn violated(certificate: &Certificate) -> &tidewall_sim::drivers::exhaustive::Counterexample {

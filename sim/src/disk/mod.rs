@@ -179,8 +179,8 @@ struct State {
     crash_site: Option<Site>,
     snapshot_at: Option<(u64, When)>,
     snapshots: Vec<Snapshot>,
-    /// Keep a snapshot before each sync.
-    keeps_syncs: bool,
+    /// Keep a snapshot wherever a crash of this disk can leave something new.
+    keeps: Option<Persistence>,
     open: Option<Open>,
     armed: Option<Armed>,
     /// The armed error is sticky and has begun.
@@ -233,7 +233,7 @@ impl SimDisk {
             crash_site: None,
             snapshot_at: None,
             snapshots: Vec::new(),
-            keeps_syncs: false,
+            keeps: None,
             open: None,
             armed: None,
             stuck: false,
@@ -267,10 +267,11 @@ impl SimDisk {
         self.0.lock().snapshot_at.is_some()
     }
 
-    /// From now on the state before each sync, of a file or of the directory, will be kept. What may survive a crash at any
-    /// other I/O may survive one at the sync that follows: a crash loses whatever was not synced, or does not.
-    pub fn keep_syncs(&self) {
-        self.0.lock().keeps_syncs = true;
+    /// From now on the states will be kept in which a crash can leave all that it can leave anywhere: those before each sync,
+    /// of a file or of the directory. What may survive a crash before a write may survive one at the sync that follows: a
+    /// crash loses whatever was not synced, or does not. Where names are durable at once, those before each name as well.
+    pub fn keep_crash_points(&self, disk: Persistence) {
+        self.0.lock().keeps = Some(disk);
     }
 
     /// The present state.
@@ -643,8 +644,15 @@ impl State {
 
     /// A sync is about to happen.
     fn at_sync(&mut self) {
-        if self.keeps_syncs && !self.dead {
+        if self.keeps.is_some() && !self.dead {
             self.snapshots.push(self.snapshot());
+        }
+    }
+
+    /// A name is about to change.
+    fn at_name(&mut self) {
+        if self.keeps.is_some_and(|disk| disk.names == NameOrder::AtOnce) {
+            self.at_sync();
         }
     }
 
@@ -701,6 +709,9 @@ impl Disk for SimDisk {
             }
         };
         let changes = mode == OpenMode::Create || (mode == OpenMode::Lock && exists.is_none());
+        if changes {
+            state.at_name();
+        }
         let opened = if changes {
             state.change(IoKind::Open, Target::Name(name), open)
         } else {
@@ -732,6 +743,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.lock();
         state.decide(Fates::decide_names);
+        state.at_name();
         let result = state.change(IoKind::Rename, Target::Name(from), |state| {
             state.need_space(Fault::NoSpaceRename)?;
             let struck = state.strike(IoKind::Rename);
@@ -747,6 +759,7 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
         state.decide(Fates::decide_names);
+        state.at_name();
         let result = state.change(IoKind::Remove, Target::Name(name), |state| {
             let struck = state.strike(IoKind::Remove);
             if matches!(struck, None | Some(Effect::Part(128..))) {

@@ -6,7 +6,8 @@
 //!
 //! Three things keep the tree small, and none of them leaves an image out:
 //! - *Crash points before a sync stand for those before a write.* Whatever survives the latter may survive the former: the
-//!   write that lies between is lost. Nothing is promised in between, since promises are made by calls that return.
+//!   write that lies between is lost. Nothing is promised in between, since promises are made by calls that return. (Where a
+//!   disk makes names durable at once, the points before each name are crash points of their own.)
 //! - *What nobody reads is not decided*; see `disk/fates.rs`.
 //! - *A state that was seen is not explored again*: the same media with the same open fates, and the same duties.
 
@@ -138,7 +139,7 @@ impl Explorer {
             let chooser = Arc::new(Mutex::new(chooser));
             let disk = crashed.disk(chooser.clone(), Timeline::default());
             if depth > 0 {
-                disk.keep_syncs();
+                disk.keep_crash_points(self.persistence);
             }
             self.trail.push(Level { chooser: chooser.clone(), cut: None });
             let Recovered { engine, state, duty: after } =

@@ -426,7 +426,7 @@ impl Play {
     }
 
     fn open(&mut self, listener: &mut dyn Listener) -> Step {
-        self.disk.keep_syncs();
+        self.disk.keep_crash_points(self.persistence);
         findings::record(&self.timeline, &self.disk, self.plant);
         let opened = recover(&self.disk, &self.config, &self.duty, &self.timeline);
         if self.is_over() {
