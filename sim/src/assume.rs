@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(weakest(|disk| disk.torn == Torn::Old), "byte/old/independent/any/none");
         assert_eq!(weakest(|disk| disk.order == Order::Ordered), "byte/garbage/independent/any/ordered");
         let two = |disk: Persistence| disk.atom != Atom::Byte && disk.size != Size::Any;
-        assert_eq!(weakest(two), "4096/garbage/independent/after/none");
+        assert_eq!(weakest(two), "512/garbage/independent/after/none");
         assert_eq!(needs(|_| false).0, None);
     }
 

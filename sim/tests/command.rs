@@ -101,6 +101,18 @@ fn recorded_data_is_a_workload_and_its_bad_rows_are_named() {
 }
 
 #[test]
+fn a_broken_engine_assumes_more_and_says_where() {
+    let output = sim(&["assume", "--seeds", "150", "--plant", "N1", "--json"]);
+    let lines: Vec<Value> = text(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = lines.last().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{summary}");
+    assert_eq!(summary["weakest"]["512"][0], "byte/garbage/at-once/any/none");
+    let broken = lines.iter().find(|line| line["value"] == "in-order").unwrap();
+    let replay: Vec<_> = broken["replay"].as_str().unwrap().split(' ').skip(2).collect();
+    assert_eq!(sim(&replay).status.code(), Some(1), "{broken}");
+}
+
+#[test]
 fn bad_usage_and_nothing_measured_exit_2() {
     for args in [
         &["run", "--plant", "W99"][..],
