@@ -138,7 +138,7 @@ struct Change {
 struct File {
     bytes: Vec<u8>,
     /// By number: the durable content first, then the one after each write.
-    sectors: BTreeMap<usize, Vec<Box<[u8; SECTOR_BYTES]>>>,
+    sectors: BTreeMap<usize, Vec<[u8; SECTOR_BYTES]>>,
     /// Sectors that a failed sync has marked clean.
     abandoned: Vec<usize>,
     /// The durable length, and those since; empty while it is durable.
@@ -146,8 +146,8 @@ struct File {
 }
 
 impl File {
-    fn sector(&self, number: usize) -> Box<[u8; SECTOR_BYTES]> {
-        let mut content = Box::new([0; SECTOR_BYTES]);
+    fn sector(&self, number: usize) -> [u8; SECTOR_BYTES] {
+        let mut content = [0; SECTOR_BYTES];
         let bytes = self.bytes.get(number * SECTOR_BYTES..).unwrap_or_default();
         let len = bytes.len().min(SECTOR_BYTES);
         content[..len].copy_from_slice(&bytes[..len]);
@@ -375,7 +375,10 @@ impl Disk for MemDisk {
         let inode = match (mode, exists) {
             (OpenMode::Lock, _) if state.is_locked => return Err(io::ErrorKind::WouldBlock.into()),
             (OpenMode::Create, Some(inode)) => {
-                state.call(IoKind::Create, name, |state, _| Ok(state.files[inode].set_len(0)))?;
+                state.call(IoKind::Create, name, |state, _| {
+                    state.files[inode].set_len(0);
+                    Ok(())
+                })?;
                 inode
             }
             (OpenMode::Create | OpenMode::Lock, None) => {
@@ -447,7 +450,10 @@ impl MemFile {
     fn call(&self, kind: IoKind, apply: impl FnOnce(&mut File, usize)) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let name = state.name_of(self.inode);
-        state.call(kind, &name, |state, share| Ok(apply(&mut state.files[self.inode], share)))
+        state.call(kind, &name, |state, share| {
+            apply(&mut state.files[self.inode], share);
+            Ok(())
+        })
     }
 }
 
