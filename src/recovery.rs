@@ -195,7 +195,7 @@ pub(crate) fn recover(
     // 6 switch
     if has_tail {
         version.apply(&switch);
-        manifest = ManifestWriter::replace(disk, health, config, &version, next_number + 1)?;
+        manifest = ManifestWriter::replace(disk, health, config, &version, manifest.next_number())?;
     }
     report.orphans_removed = remove_orphans(&**disk, &names, &version);
     Ok(Recovered { version, streams, manifest, report })

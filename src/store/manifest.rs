@@ -6,7 +6,7 @@
 //!      4      4  CRC-32 of bytes 8 .. 24 + body
 //!      8      4  record bytes: the next record begins so far behind this one
 //!     12      4  body bytes
-//!     16      8  number of the record, one more than that of the record before
+//!     16      8  number of the record, one more than that of the record before; see [`first_number`]
 //!     24      …  body: fields, each a byte that names it and its value
 //!      …      …  zeros up to a multiple of sector_bytes
 //! ```
@@ -46,6 +46,8 @@ pub const NEXT_NAME: &str = "MANIFEST.next";
 pub const MAGIC: [u8; 4] = *b"TWM1";
 
 const HEADER_BYTES: usize = 24;
+/// How far the numbers of two files can be apart that would follow the same one.
+const NUMBER_SPREAD: u32 = 1 << 16;
 /// Records begin at multiples of this at least, whatever the store's sector size.
 const STRIDE: usize = 512;
 
@@ -63,6 +65,14 @@ const STREAMS: u8 = 8;
 
 /// More log streams than any store has.
 const STREAMS_LIMIT: u32 = 1 << 10;
+
+/// The number of a file's first record, which is `next` or some more. A crash can undo the renaming of a file, and then another
+/// one is written in its place that continues from the same record. If a sector of the second is lost, the first shows
+/// through; with different numbers the records behind do not follow it.
+pub fn first_number(everything: &Edit, next: u64, sector_bytes: u64) -> u64 {
+    let digest = crc32fast::hash(&encode(everything, 0, sector_bytes));
+    next + u64::from(digest % NUMBER_SPREAD)
+}
 
 /// The record of an edit.
 pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
@@ -241,7 +251,7 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
                 offset += record.record_bytes;
             }
             // A record was synced before the next one was written: an intact later one proves that this one was whole.
-            None if later_record(rest, number) => {
+            None if other_record(rest, number) => {
                 return Err((offset, "an intact record before a later one"));
             }
             None => {
@@ -252,14 +262,14 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
     }
 }
 
-/// Whether there is an intact record of a number that a later one can have: of so many bytes, no more than so many records.
-/// Others are disregarded, since 24 bytes at the right place are an empty record, and most of them can be the times and
+/// Whether there is an intact record of another number that the file can have: a later one, or any if the first record is that
+/// of another file ([`first_number`]). Others are disregarded, since 24 bytes at the right place are an empty record, and most of them can be the times and
 /// the tags of blocks, which clients choose; the number of such a one is beyond all that a manifest comes to.
-fn later_record(bytes: &[u8], number: u64) -> bool {
-    let most = (bytes.len() / STRIDE) as u64;
+fn other_record(bytes: &[u8], number: u64) -> bool {
+    let most = (bytes.len() / STRIDE) as u64 + u64::from(NUMBER_SPREAD);
     let places = (0..bytes.len()).step_by(STRIDE);
-    let later = |record: Record| (1..=most).contains(&record.number.saturating_sub(number));
-    places.filter_map(|at| decode(&bytes[at..])).any(later)
+    let other = |record: Record| (1..=most).contains(&record.number.abs_diff(number));
+    places.filter_map(|at| decode(&bytes[at..])).any(other)
 }
 
 #[cfg(test)]
@@ -342,6 +352,22 @@ mod tests {
             assert!(loaded.torn_bytes > 0);
         }
         assert_eq!(load(&bytes[..second + 80]).unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn records_behind_the_first_one_of_another_file_are_damage() {
+        // Two files that continue from record 6; the second has lost its first record to that of the first.
+        let (older, newer) = (Edit { epoch: Some(3), ..snapshot() }, Edit { epoch: Some(4), ..snapshot() });
+        let [first, second] = [&older, &newer].map(|edit| first_number(edit, 7, 512));
+        assert_ne!(first, second);
+        for (shown, follows) in [(first, second), (second, first)] {
+            let mut bytes = encode(&older, shown, 512);
+            bytes.extend(encode(&Edit { epoch: Some(5), ..Edit::default() }, follows + 1, 512));
+            assert!(load(&bytes).is_err(), "{shown}, then {}", follows + 1);
+        }
+        let mut bytes = encode(&older, first, 512);
+        bytes.extend(encode(&Edit { epoch: Some(5), ..Edit::default() }, first + 1, 512));
+        assert_eq!(load(&bytes).unwrap().records.len(), 2);
     }
 
     #[test]

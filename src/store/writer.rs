@@ -186,7 +186,8 @@ pub(crate) struct ManifestWriter {
 }
 
 impl ManifestWriter {
-    /// Starts a file that holds `version` and takes the manifest's name: also how a store is created.
+    /// Starts a file that holds `version` and takes the manifest's name: also how a store is created. Its records are
+    /// numbered from `next_number` or a later one on.
     ///
     /// # Errors
     /// `Io` when the new file could not be written, or there was no space to rename it; nothing has changed. `ReadOnly` when it is unknown which of the
@@ -196,9 +197,11 @@ impl ManifestWriter {
         health: &Arc<Health>,
         config: &Config,
         version: &Version,
-        number: u64,
+        next_number: u64,
     ) -> Result<ManifestWriter> {
-        let record = manifest::encode(&version.to_edit(), number, config.sector_bytes);
+        let everything = version.to_edit();
+        let number = manifest::first_number(&everything, next_number, config.sector_bytes);
+        let record = manifest::encode(&everything, number, config.sector_bytes);
         let next = manifest::NEXT_NAME;
         let file = disk.open(next, OpenMode::Create).map_err(|error| Error::io("create", next, error))?;
         file.write_at(0, &record).map_err(|error| Error::io("write", next, error))?;
@@ -224,6 +227,11 @@ impl ManifestWriter {
             next_number: number + 1,
             replace_at: config.manifest_bytes.max(2 * end),
         })
+    }
+
+    /// The number of the next record.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number
     }
 
     /// Writes an edit behind the others. It is not durable yet.

@@ -232,7 +232,7 @@ fn conclude_coverage(sum: &mut Map<String, Value>) -> usize {
     let Some(coverage) = sum.get_mut("coverage").and_then(Value::as_object_mut) else { return 0 };
     let keys =
         |value: &Value| value.as_object().map_or_else(Vec::new, |object| object.keys().cloned().collect());
-    let triples = coverage.get("triples").cloned().unwrap_or_default();
+    let Some(triples) = coverage.get("triples").cloned() else { return 0 };
     let mut reached = BTreeSet::new();
     for point in keys(&triples) {
         for fault in keys(&triples[&point]) {
