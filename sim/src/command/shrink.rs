@@ -16,7 +16,7 @@ pub struct ShrinkArgs {
     /// At most so many runs
     #[arg(long, value_name = "RUNS", default_value_t = 20_000)]
     budget: u64,
-    /// Where to save the test; the tape goes next to it, as FILE.tape [default: the test is printed]
+    /// Where to save its tape
     #[arg(short, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -35,8 +35,7 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8, Unusable> {
     };
     println!("{shrunk}");
     if let Some(out) = &args.out {
-        let tape = out.with_extension("tape");
-        save(&tape, &run.story_of(&shrunk.outcome), &run.args, &shrunk.outcome)?;
+        save(out, &run.story_of(&shrunk.outcome), &run.args, &shrunk.outcome)?;
     }
     Ok(1)
 }
