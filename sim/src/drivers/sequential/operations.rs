@@ -230,6 +230,7 @@ impl Run<'_> {
         }
         self.disk.make_space();
         self.disturbed(|| "the disk has space again".into());
+        self.during = During::Sync;
         let synced = self.call("sync", &[], Engine::sync);
         self.acknowledge("sync", synced).map(drop)
     }
