@@ -6,7 +6,7 @@
 //! they may be, so that nothing in the table is said without having been measured.
 //!
 //! [`walk`] asks a judge and does not care who that is: here it is a campaign ([`campaign`]), and where that finds nothing
-//! the explorer ([`core`]).
+//! the explorer ([`core()`]).
 
 use crate::disk::persistence::{Atom, NameOrder, Order, Persistence, Size, Torn};
 use crate::drivers::exhaustive::{Bounds, certify};

@@ -11,9 +11,9 @@
 //! to the saved corpus and to bytes that a small generator makes of it ([`mutate`]).
 //!
 //! A decoder's checksum keeps a fuzzer out of everything behind it. So each question is put twice: to the bytes as they
-//! are, and to the same bytes with every checksum made right ([`seal`]): what is read then is nonsense, but intact.
+//! are, and to the same bytes with every checksum made right (`seal`): what is read then is nonsense, but intact.
 //!
-//! What is intact, a second reading of the formats decides ([`reference`]), which shares no line with the engine.
+//! What is intact, a second reading of the formats decides (`reference`), which shares no line with the engine.
 
 mod block;
 pub mod corpus;
