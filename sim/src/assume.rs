@@ -8,6 +8,7 @@
 //! [`walk`] asks a judge and does not care who that is: here it is a campaign ([`campaign`]), and where that finds nothing
 //! the explorer ([`core()`]).
 
+use crate::disk::SECTOR;
 use crate::disk::persistence::{Atom, NameOrder, Order, Persistence, Size, Torn};
 use crate::drivers::exhaustive::{Bounds, certify};
 use crate::fault::Fault;
@@ -214,12 +215,15 @@ pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) +
 /// Sizes of the engine's sectors that are asked about: below a disk's physical sectors, and not below.
 pub const SECTORS: [u64; 2] = [512, 4096];
 /// How far the explorer goes on one disk: every story of up to so many operations, and so many crashes in recovery.
-pub const CORE: (usize, u32) = (2, 1);
+pub const CORE: (usize, u32) = (2, 0);
 
 /// Judges a disk by every crash of every short story. A disk on which lengths or names wait for data is not explored, nor
-/// one whose atom is a byte: each byte at which a write may end would be an image of its own. The campaign draws these.
+/// one with several atoms to each of the engine's sectors, such as the bytes at which a write may end: their fates multiply.
+/// The campaign draws these.
 pub fn core(disk: Persistence, campaign: &Campaign<'_>) -> Verdict {
-    if !disk.is_piecemeal() || disk.atom == Atom::Byte {
+    let sector_bytes = campaign.setting.sector_bytes.unwrap_or(512);
+    let atom_bytes = SECTOR as u64 * disk.atom_sectors() as u64;
+    if !disk.is_piecemeal() || disk.atom == Atom::Byte || atom_bytes < sector_bytes {
         return Verdict::Holds;
     }
     let (short, depth) = CORE;
@@ -229,7 +233,7 @@ pub fn core(disk: Persistence, campaign: &Campaign<'_>) -> Verdict {
         stories: 0,
         depth,
         persistence: disk,
-        sector_bytes: campaign.setting.sector_bytes.unwrap_or(512),
+        sector_bytes,
         plant: campaign.setting.plant,
         jobs: campaign.jobs,
     };
