@@ -51,7 +51,7 @@ fn crashes_that_never_strike_in_a_recovery_are_missed_by_name() {
     assert_eq!(summary.missing(), missing(&confined).len());
     assert!(summary.notices().contains("never reached:"));
     let json = serde_json::to_value(&summary).unwrap();
-    assert!(json["missing"].as_array().unwrap().iter().any(|name| name == hole), "by name");
+    assert!(json["never_reached"].as_array().unwrap().iter().any(|name| name == hole), "by name");
     assert!(json["distinct_images"].as_u64() > Some(SEEDS));
 }
 

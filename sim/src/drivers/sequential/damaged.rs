@@ -64,6 +64,7 @@ impl Run<'_> {
                     return Ok(());
                 }
                 // It was one read: another opening finds everything.
+                findings::record(&self.timeline, struck, self.setting.plant);
                 let config = self.config.clone();
                 let again = Engine::open_with(Arc::new(struck.clone()), config, Box::new(InOrder));
                 let engine = again.map_err(|error| stuck("open after a stale read", &error))?;
@@ -121,6 +122,7 @@ impl Run<'_> {
             engine.query(tag, ..).map_err(|error| stuck(&format!("query after {}", story(strike)), &error))
         };
         let open = |disk: SimDisk| {
+            findings::record(&self.timeline, &disk, self.setting.plant);
             let opened = Engine::open_with(Arc::new(disk), self.config.clone(), Box::new(InOrder));
             opened.map_err(|error| stuck("open without the end of the log", &error))
         };
