@@ -693,7 +693,7 @@ fn reads_back_store_v1_streams(store: &str) {
 }
 
 /// What the engine writes today. Since the first version the numbers of manifest records have jumped where a file begins
-/// (`manifest::first_number`); nothing else has changed, and each reads the other.
+/// (`manifest::encode_first`); nothing else has changed, and each reads the other.
 const NEWEST: &str = include_str!("golden/store_v1_spread_numbers.txt");
 const NEWEST_STREAMS: &str = include_str!("golden/store_v1_spread_numbers_streams.txt");
 

@@ -45,41 +45,34 @@ impl Concern {
         Concern::Order,
         Concern::Schedule,
     ];
-}
 
-const CONCERNS: [(Concern, &str); 8] = [
-    (Concern::Shape, "shape"),
-    (Concern::Ops, "ops"),
-    (Concern::Data, "data"),
-    (Concern::Faults, "faults"),
-    (Concern::Crash, "crash"),
-    (Concern::Survival, "survival"),
-    (Concern::Order, "order"),
-    (Concern::Schedule, "schedule"),
-];
+    /// The name in tapes.
+    fn name(self) -> &'static str {
+        match self {
+            Concern::Shape => "shape",
+            Concern::Ops => "ops",
+            Concern::Data => "data",
+            Concern::Faults => "faults",
+            Concern::Crash => "crash",
+            Concern::Survival => "survival",
+            Concern::Order => "order",
+            Concern::Schedule => "schedule",
+        }
+    }
+}
 
 /// The decisions of a run, by concern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tape {
-    streams: [Vec<u32>; CONCERNS.len()],
+    streams: [Vec<u32>; Concern::ALL.len()],
 }
 
 impl Tape {
-    /// Adds a decision.
-    pub fn push(&mut self, concern: Concern, choice: u32) {
-        self.streams[concern as usize].push(choice);
-    }
-
     /// Adds the decisions of another tape behind those of this one.
     pub fn append(&mut self, other: &Tape) {
         for (stream, more) in self.streams.iter_mut().zip(&other.streams) {
             stream.extend_from_slice(more);
         }
-    }
-
-    /// The decisions about one thing.
-    pub fn stream(&self, concern: Concern) -> &[u32] {
-        &self.streams[concern as usize]
     }
 
     /// Number of decisions.
@@ -105,8 +98,8 @@ impl Tape {
     /// One line a concern, `name: numbers`.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        for ((_, name), stream) in CONCERNS.iter().zip(&self.streams) {
-            write!(text, "{name}:").expect("a string takes everything");
+        for (concern, stream) in Concern::ALL.iter().zip(&self.streams) {
+            write!(text, "{}:", concern.name()).expect("a string takes everything");
             for choice in stream {
                 write!(text, " {choice}").expect("a string takes everything");
             }
@@ -125,8 +118,8 @@ impl FromStr for Tape {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let (name, numbers) =
                 line.split_once(':').ok_or_else(|| format!("not `name: numbers`: {line}"))?;
-            let index = CONCERNS.iter().position(|(_, known)| *known == name.trim());
-            let stream = &mut tape.streams[index.ok_or_else(|| format!("no concern is called {name}"))?];
+            let concern = Concern::ALL.into_iter().find(|concern| concern.name() == name.trim());
+            let stream = tape.of_mut(concern.ok_or_else(|| format!("no concern is called {name}"))?);
             for number in numbers.split_whitespace() {
                 stream.push(number.parse().map_err(|_| format!("not a choice: {number}"))?);
             }
@@ -165,8 +158,8 @@ impl SplitMix {
 
 #[derive(Clone, Debug)]
 enum Source {
-    Seed(Box<[SplitMix; CONCERNS.len()]>),
-    Tape(Box<(Tape, [usize; CONCERNS.len()])>),
+    Seed(Box<[SplitMix; Concern::ALL.len()]>),
+    Tape(Box<(Tape, [usize; Concern::ALL.len()])>),
     Bytes {
         bytes: Vec<u8>,
         at: usize,
@@ -185,7 +178,7 @@ pub type SharedChooser = Arc<Mutex<Chooser>>;
 /// Between two marks lies what one operation drew, in every stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    lens: [usize; CONCERNS.len()],
+    lens: [usize; Concern::ALL.len()],
 }
 
 impl Mark {
@@ -217,7 +210,7 @@ impl Chooser {
 
     /// The decisions of a tape, then zeros.
     pub fn from_tape(tape: Tape) -> Chooser {
-        Chooser::of(Source::Tape(Box::new((tape, [0; CONCERNS.len()]))))
+        Chooser::of(Source::Tape(Box::new((tape, [0; Concern::ALL.len()]))))
     }
 
     /// Decisions from bytes in the order in which they are asked for, then zeros: for fuzzers and property tests.

@@ -315,29 +315,23 @@ mod tests {
         assert_eq!([0, 12, 999, 1000, 1_234_567].map(grouped), ["0", "12", "999", "1,000", "1,234,567"]);
     }
 
+    fn plain(driver: Driver, part: &Part) -> Header<'_> {
+        Header { driver, profile: "any", plant: None, trace_files: &[], trace_bad_rows: 0, part }
+    }
+
     #[test]
     fn nothing_checked_is_not_success() {
-        let header = Header {
-            driver: Driver::Sequential,
-            profile: "any",
-            plant: None,
-            trace_files: &[],
-            trace_bad_rows: 0,
-            part: &Part::default(),
-        };
-        assert_eq!(Summary::new(header, &Sum::default()).result(), Result::NotMeasured);
+        let part = Part::default();
+        assert_eq!(
+            Summary::new(plain(Driver::Sequential, &part), &Sum::default()).result(),
+            Result::NotMeasured
+        );
     }
 
     #[test]
     fn a_service_that_was_never_killed_is_not_success() {
-        let header = Header {
-            driver: Driver::Service,
-            profile: "any",
-            plant: None,
-            trace_files: &[],
-            trace_bad_rows: 0,
-            part: &Part::default(),
-        };
+        let part = Part::default();
+        let header = plain(Driver::Service, &part);
         let mut sum = Sum { seeds: SEEDS_FOR_EVERY_EVENT, ..Sum::default() };
         sum.counts.acked_points_checked = 1;
         sum.events = Driver::Service.demanded_events().iter().map(|event| (*event, 1)).collect();
@@ -351,14 +345,8 @@ mod tests {
 
     #[test]
     fn default_seeds_that_miss_a_known_triple_are_not_success() {
-        let header = Header {
-            driver: Driver::Sequential,
-            profile: "any",
-            plant: None,
-            trace_files: &[],
-            trace_bad_rows: 0,
-            part: &Part::default(),
-        };
+        let part = Part::default();
+        let header = plain(Driver::Sequential, &part);
         let mut sum = Sum { seeds: 10, ..Sum::default() };
         sum.counts.acked_points_checked = 1;
         assert_eq!(Summary::new(header, &sum).result(), Result::Survived, "so few seeds owe nothing");

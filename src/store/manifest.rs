@@ -6,7 +6,7 @@
 //!      4      4  CRC-32 of bytes 8 .. 24 + body
 //!      8      4  record bytes: the next record begins so far behind this one
 //!     12      4  body bytes
-//!     16      8  number of the record, one more than that of the record before; see [`first_number`]
+//!     16      8  number of the record, one more than that of the record before; see [`encode_first`]
 //!     24      …  body: fields, each a byte that names it and its value
 //!      …      …  zeros up to a multiple of sector_bytes
 //! ```
@@ -66,12 +66,22 @@ const STREAMS: u8 = 8;
 /// More log streams than any store has.
 const STREAMS_LIMIT: u32 = 1 << 10;
 
-/// The number of a file's first record, which is `next` or some more. A crash can undo the renaming of a file, and then another
+/// A file's first record and its number, which is `next` or some more. A crash can undo the renaming of a file, and then another
 /// one is written in its place that continues from the same record. If a sector of the second is lost, the first shows
 /// through; with different numbers the records behind do not follow it.
-pub fn first_number(everything: &Edit, next: u64, sector_bytes: u64) -> u64 {
-    let digest = crc32fast::hash(&encode(everything, 0, sector_bytes));
-    next + u64::from(digest % NUMBER_SPREAD)
+pub fn encode_first(everything: &Edit, next: u64, sector_bytes: u64) -> (Vec<u8>, u64) {
+    let mut record = encode(everything, 0, sector_bytes);
+    let number = next + u64::from(crc32fast::hash(&record) % NUMBER_SPREAD);
+    set_number(&mut record, number);
+    (record, number)
+}
+
+/// Numbers a record, which changes its checksum.
+fn set_number(record: &mut [u8], number: u64) {
+    let body_bytes = u32::from_le_bytes(record[12..16].try_into().expect("four bytes")) as usize;
+    record[16..24].copy_from_slice(&number.to_le_bytes());
+    let crc = crc32fast::hash(&record[8..HEADER_BYTES + body_bytes]);
+    record[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The record of an edit.
@@ -122,9 +132,7 @@ pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
     out[..4].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&(record_bytes as u32).to_le_bytes());
     out[12..16].copy_from_slice(&(body_bytes as u32).to_le_bytes());
-    out[16..24].copy_from_slice(&number.to_le_bytes());
-    let crc = crc32fast::hash(&out[8..]);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
+    set_number(&mut out, number);
     out.resize(record_bytes as usize, 0);
     out
 }
@@ -263,7 +271,7 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
 }
 
 /// Whether there is an intact record of another number that the file can have: a later one, or any if the first record is that
-/// of another file ([`first_number`]). Others are disregarded, since 24 bytes at the right place are an empty record, and most of them can be the times and
+/// of another file ([`encode_first`]). Others are disregarded, since 24 bytes at the right place are an empty record, and most of them can be the times and
 /// the tags of blocks, which clients choose; the number of such a one is beyond all that a manifest comes to.
 fn other_record(bytes: &[u8], number: u64) -> bool {
     let most = (bytes.len() / STRIDE) as u64 + u64::from(NUMBER_SPREAD);
@@ -358,7 +366,7 @@ mod tests {
     fn records_behind_the_first_one_of_another_file_are_damage() {
         // Two files that continue from record 6; the second has lost its first record to that of the first.
         let (older, newer) = (Edit { epoch: Some(3), ..snapshot() }, Edit { epoch: Some(4), ..snapshot() });
-        let [first, second] = [&older, &newer].map(|edit| first_number(edit, 7, 512));
+        let [first, second] = [&older, &newer].map(|edit| encode_first(edit, 7, 512).1);
         assert_ne!(first, second);
         for (shown, follows) in [(first, second), (second, first)] {
             let mut bytes = encode(&older, shown, 512);

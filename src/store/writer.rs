@@ -199,9 +199,7 @@ impl ManifestWriter {
         version: &Version,
         next_number: u64,
     ) -> Result<ManifestWriter> {
-        let everything = version.to_edit();
-        let number = manifest::first_number(&everything, next_number, config.sector_bytes);
-        let record = manifest::encode(&everything, number, config.sector_bytes);
+        let (record, number) = manifest::encode_first(&version.to_edit(), next_number, config.sector_bytes);
         let next = manifest::NEXT_NAME;
         let file = disk.open(next, OpenMode::Create).map_err(|error| Error::io("create", next, error))?;
         file.write_at(0, &record).map_err(|error| Error::io("write", next, error))?;

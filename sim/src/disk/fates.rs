@@ -132,18 +132,13 @@ impl Fates {
         self.decided.push(decided);
     }
 
-    /// What was decided, on media that this crash left; and of the rest the plainest.
-    pub(super) fn image(&self, mut media: Media, crashed: &Fates) -> Media {
+    /// What was decided, on the media that the crash left; and of the rest the plainest.
+    pub(super) fn image(&self, mut media: Media) -> Media {
         self.decided.iter().for_each(|decided| decided.settle(&mut media));
-        let mut rest = crashed.clone();
-        rest.names = vec![self.names[0].clone()];
-        for (inode, file) in &mut rest.files {
-            let known = &self.files[inode];
-            if known.lens.len() == 1 {
-                file.lens = known.lens.clone();
-            }
-            file.atoms.retain(|offset, _| known.atoms.contains_key(offset));
-        }
+        let mut rest = self.clone();
+        // What was overwritten since lay there all the same.
+        let open = rest.files.values_mut().flat_map(|file| file.atoms.values_mut());
+        open.for_each(|fate| fate.buried = false);
         rest.decide_all(&mut media, &mut Chooser::from_tape(Tape::default()));
         media
     }

@@ -128,7 +128,7 @@ impl Crashed {
     pub fn as_decided(&self, run: &SimDisk, before: &Snapshot, timeline: Timeline) -> SimDisk {
         let state = run.0.lock();
         let open = state.open.as_ref().expect("a disk whose crash the tape decides");
-        let media = open.fates.image(self.media.clone(), &self.fates);
+        let media = open.fates.image(self.media.clone());
         timeline.record(|| Event::PowerCut(recorded::power_cut(&before.media, &media)));
         SimDisk::with(media, timeline)
     }

@@ -27,7 +27,7 @@ mod part;
 pub use part::{Part, SOURCES, parse_shard};
 
 use crate::coverage::known;
-use crate::report::{Evidence, Result as Conclusion};
+use crate::report::{Evidence, Result as Conclusion, rounded};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -254,10 +254,6 @@ fn conclude_coverage(sum: &mut Map<String, Value>) -> usize {
     }
     sum.insert("coverage_demanded".into(), json!(of_default_seeds));
     if of_default_seeds { missing } else { 0 }
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ fn explore(
     // The story up to the crash, and nothing else.
     let told = Story { ops: story.ops[..told].to_vec(), ..story.clone() };
     let mut tape = told.tape();
-    tape.push(Concern::Crash, hunt.last.unwrap_or(0) as u32);
+    tape.of_mut(Concern::Crash).push(hunt.last.unwrap_or(0) as u32);
     tape.append(&hunt.explorer.trail());
     let setting = Setting {
         driver: Driver::Exhaustive,

@@ -101,13 +101,13 @@ impl Explorer {
         let mut tape = Tape::default();
         for level in &self.trail {
             let chooser = level.chooser.lock();
-            let decided = chooser.made().stream(Concern::Survival);
+            let decided = chooser.made().of(Concern::Survival);
             let (cut, decided) = match level.cut {
                 Some((cut, count)) => (cut, &decided[..count]),
                 None => (0, decided),
             };
-            tape.push(Concern::Crash, cut as u32);
-            decided.iter().for_each(|choice| tape.push(Concern::Survival, *choice));
+            tape.of_mut(Concern::Crash).push(cut as u32);
+            tape.of_mut(Concern::Survival).extend_from_slice(decided);
         }
         tape
     }

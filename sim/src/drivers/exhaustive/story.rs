@@ -125,12 +125,12 @@ impl Story {
     /// The decisions that draw it.
     pub fn tape(&self) -> Tape {
         let mut tape = Tape::default();
-        tape.push(Concern::Shape, self.geometry.two_streams.into());
-        tape.push(Concern::Shape, self.geometry.staged.into());
+        let Geometry { two_streams, staged, .. } = self.geometry;
+        tape.of_mut(Concern::Shape).extend([two_streams, staged].map(u32::from));
         for op in &self.ops {
             let number =
                 Op::ALL.iter().position(|(_, known)| known == op).expect("`ALL` has every operation");
-            tape.push(Concern::Ops, number as u32 + 1);
+            tape.of_mut(Concern::Ops).push(number as u32 + 1);
         }
         tape
     }
