@@ -60,8 +60,8 @@ const CHILD: [&str; 3] =
 
 /// Cuts of the first file system, and of each other one.
 const CUTS: [usize; 2] = [24, 6];
-/// A disk that does not sync the log must be found out within so many.
-const CUTS_OF_A_LIAR: usize = 6;
+/// A disk that does not sync the log must be found out within so many lives, by the oracle and by the model.
+const CUTS_OF_A_LIAR: usize = 12;
 
 /// Names and bytes of a directory.
 type Contents = BTreeMap<String, Vec<u8>>;
@@ -92,28 +92,30 @@ fn every_acknowledged_point_survives_real_power_cuts() {
 fn a_disk_that_does_not_sync_the_log_is_found_out_by_real_power_cuts() {
     in_a_namespace("a_disk_that_does_not_sync_the_log_is_found_out_by_real_power_cuts", || {
         let system = &volume::ALL[0];
-        let dir = tempfile::tempdir().unwrap();
-        let volume = match Volume::format(system, dir.path()) {
-            Ok(volume) => volume,
-            Err(missing) => return println!("{:<22} NOT RUN: {missing}", system.name),
-        };
-        let mut bench = Bench::new(dir.path(), volume);
-        let (mut lost, mut unexplained) = (None, None);
+        let (mut by_oracle, mut by_model) = (None, None);
         for cut in 1..=CUTS_OF_A_LIAR {
+            // A store that has once been found damaged stays so, and then nobody asks the oracle any more.
+            let dir = tempfile::tempdir().unwrap();
+            let volume = match Volume::format(system, dir.path()) {
+                Ok(volume) => volume,
+                Err(missing) => return println!("{:<22} NOT RUN: {missing}", system.name),
+            };
+            let mut bench = Bench::new(dir.path(), volume);
             // A life that was acknowledged something.
             let life = bench.live(20, How::Kill, Honesty::SyncsNoLog);
             bench = bench.cut(cut);
-            unexplained = unexplained.or(bench.explain(&life).err());
-            lost = lost.or(bench.judge(&life, Judge::OnTheVolume).err());
-            if lost.is_some() && unexplained.is_some() {
+            by_model = by_model.or(bench.explain(&life).err());
+            let lost = bench.judge(&life, Judge::OnTheVolume).err();
+            println!("cut {cut}: {}", lost.as_ref().map_or("not noticed".into(), Violation::to_string));
+            // Gone, or back to what an acknowledged point had replaced. The engine itself may notice sooner, if a manifest
+            // says what was durable (I4).
+            by_oracle = by_oracle.or(lost.filter(|lost| ["I2", "I5"].contains(&lost.promise)));
+            if by_oracle.is_some() && by_model.is_some() {
                 break;
             }
         }
-        let lost = lost.expect("the oracle sees that acknowledged points are gone");
-        let unexplained = unexplained.expect("the survivors are none that an honest disk leaves");
-        println!("found out: {lost}; {unexplained}");
-        // Gone, or back to what an acknowledged point had replaced.
-        assert!(["I2", "I5"].contains(&lost.promise), "not by the oracle");
+        by_oracle.expect("the oracle sees that acknowledged points are gone");
+        println!("{}", by_model.expect("the survivors are none that an honest disk leaves"));
     });
 }
 
