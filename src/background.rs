@@ -113,6 +113,10 @@ impl Drop for Background {
     }
 }
 
+/// A step is followed by a rest so many times as long, if that is longer than a tick. With so many tags that each of them gets
+/// a point or two in a tick, frames of a point or two would otherwise take all the time that the writers need.
+const REST: u32 = 4;
+
 struct Worker {
     ending: Arc<AtomicBool>,
     unreported: Arc<Unreported>,
@@ -132,18 +136,22 @@ impl Worker {
     fn run(self, bell: &Bell, health: &Health, work: impl Fn(Woken) -> Result<()>) {
         // The ticks come in time however often the bell is rung: a slow tag's batch must not wait for a quiet moment.
         let mut since = Stopwatch::start();
+        let mut tick = self.tick;
         loop {
-            bell.wait(Some(self.tick.saturating_sub(since.elapsed())));
+            bell.wait(Some(tick.saturating_sub(since.elapsed())));
             if self.ending.load(Ordering::Acquire) {
                 return;
             }
-            let woken = if since.elapsed() < self.tick { Woken::Rung } else { Woken::Tick };
+            let woken = if since.elapsed() < tick { Woken::Rung } else { Woken::Tick };
             if woken == Woken::Tick {
                 since = Stopwatch::start();
             }
             match catch_unwind(AssertUnwindSafe(|| work(woken))) {
                 Ok(outcome) => self.unreported.keep(outcome),
                 Err(_) => return health.poison("background thread, which panicked"),
+            }
+            if woken == Woken::Tick {
+                tick = self.tick.max(REST * since.elapsed());
             }
         }
     }

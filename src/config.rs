@@ -31,8 +31,9 @@ pub struct Config {
     /// Points in full tag batches, by stream, that may wait for the log. Beyond that writers wait: they help to append them.
     /// Bounds what a crash of the process can take, and memory: 24 bytes a point.
     pub backlog_points: usize,
-    /// Sealed buffers, by stream, that may wait for a flush before a writer flushes them itself. Bounds memory.
-    pub sealed_max: usize,
+    /// Bytes of encoded points, over all streams, that memory holds: the flusher begins at half of it, writers wait when it is
+    /// full. A point of most sensors takes one to four. More makes larger flushes, and longer recoveries.
+    pub buffer_bytes: u64,
     /// Independently locked parts of the tag table, over all streams, rounded up to a power of two. With many more than
     /// tags in use at a time, writers of different tags hardly ever touch the same one; each costs some 200 bytes.
     pub shards: usize,
@@ -71,7 +72,7 @@ impl Default for Config {
             batch_points: 100,
             block_points: 4096,
             backlog_points: 1 << 20,
-            sealed_max: 1024,
+            buffer_bytes: 64 << 20,
             shards: 4096,
             wal_streams: 1,
             segment_bytes: 64 << 20,
@@ -97,6 +98,11 @@ impl Config {
         (self.staging_bytes / ENTRY_BYTES / 3 * 2).min(self.backlog_points / 2).max(1) as u64
     }
 
+    /// Each stream's part of `buffer_bytes`.
+    pub(crate) fn stream_buffer_bytes(&self) -> u64 {
+        (self.buffer_bytes / self.wal_streams as u64).max(1)
+    }
+
     /// Checks every limit.
     ///
     /// # Errors
@@ -112,7 +118,7 @@ impl Config {
         within("block_points", self.block_points as u64, 1, 1 << 20)?;
         within("backlog_points", self.backlog_points as u64, 1, 1 << 40)?;
         within("wal_streams", self.wal_streams as u64, 1, 16)?;
-        within("sealed_max", self.sealed_max as u64, 1, 1 << 30)?;
+        within("buffer_bytes", self.buffer_bytes, 1, 1 << 50)?;
         within("shards", self.shards as u64, 1, 1 << 16)?;
         within("segments", self.segments as u64, 2, SEGMENTS_LIMIT as u64)?;
         within("segments_max", self.segments_max as u64, self.segments as u64, SEGMENTS_LIMIT as u64)?;
@@ -129,14 +135,14 @@ impl Config {
             return Err(Error::InvalidConfig { field: "sector_bytes", reason });
         }
         // The largest frame and the largest block must have room in one file.
-        let frame = (frame::HEADER_BYTES + self.batch_points * ENTRY_BYTES + frame::ALIGN) as u64;
+        let frame = frame::frame_bytes_max(self.batch_points) as u64;
         let frame = round_up(frame, sector).expect("limits above");
         within("segment_bytes", self.segment_bytes, frame, 1 << 40)?;
         if !self.segment_bytes.is_multiple_of(sector) {
             let reason = format!("is {}, must be a multiple of sector_bytes = {sector}", self.segment_bytes);
             return Err(Error::InvalidConfig { field: "segment_bytes", reason });
         }
-        let block = (block::HEADER_BYTES + self.block_points * ENTRY_BYTES) as u64;
+        let block = block::block_bytes_max(self.block_points) as u64;
         let least = chunk::header_bytes(sector) + round_up(block, sector).expect("limits above");
         within("chunk_bytes", self.chunk_bytes, least, 1 << 40)
     }

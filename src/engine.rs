@@ -115,7 +115,7 @@ impl Engine {
     /// Accepts points, in this order. Cheaper than one at a time, above all when points of one tag stand together.
     ///
     /// Does not wait for the disk, unless the log or the flusher has fallen behind by
-    /// [`backlog_points`](Config::backlog_points) or [`sealed_max`](Config::sealed_max), or with
+    /// [`backlog_points`](Config::backlog_points) or [`buffer_bytes`](Config::buffer_bytes), or with
     /// [`Durability::Immediate`].
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::{Bound, RangeBounds};
 
 /// The quality byte of a measurement that is known to be right (as in OPC, where 192 is "good").
 pub const QUALITY_GOOD: u8 = 192;
@@ -92,20 +93,52 @@ impl Entry {
     }
 }
 
-/// Whether entries are in order of time, each time once.
-pub(crate) fn in_order(entries: &[Entry]) -> bool {
-    entries.windows(2).all(|pair| pair[0].ts_us < pair[1].ts_us)
+/// Whether something from `first` to `last` may be in `range`.
+pub(crate) fn overlaps(range: &impl RangeBounds<i64>, first: i64, last: i64) -> bool {
+    let before = match range.end_bound() {
+        Bound::Included(end) => first > *end,
+        Bound::Excluded(end) => first >= *end,
+        Bound::Unbounded => false,
+    };
+    let after = match range.start_bound() {
+        Bound::Included(start) => last < *start,
+        Bound::Excluded(start) => last <= *start,
+        Bound::Unbounded => false,
+    };
+    !before && !after
 }
 
-/// Sorts entries by time and keeps, of those with one time, the last in the given order: the key rule.
-pub(crate) fn last_write_wins(entries: &mut Vec<Entry>) {
-    if in_order(entries) {
+/// What has a time.
+pub(crate) trait Timed: Copy {
+    fn ts_us(&self) -> i64;
+}
+
+impl Timed for Entry {
+    fn ts_us(&self) -> i64 {
+        self.ts_us
+    }
+}
+
+impl Timed for Point {
+    fn ts_us(&self) -> i64 {
+        self.ts_us
+    }
+}
+
+/// Whether these are in order of time, each time once.
+pub(crate) fn in_order(points: &[impl Timed]) -> bool {
+    points.windows(2).all(|pair| pair[0].ts_us() < pair[1].ts_us())
+}
+
+/// Sorts by time and keeps, of those with one time, the last in the given order: the key rule.
+pub(crate) fn last_write_wins<T: Timed>(points: &mut Vec<T>) {
+    if in_order(points) {
         return;
     }
-    // Stable: entries of one time stay in the order of their acceptance.
-    entries.sort_by_key(|entry| entry.ts_us);
-    entries.dedup_by(|later, kept| {
-        let same = later.ts_us == kept.ts_us;
+    // Stable: those of one time stay in the order of their acceptance.
+    points.sort_by_key(T::ts_us);
+    points.dedup_by(|later, kept| {
+        let same = later.ts_us() == kept.ts_us();
         if same {
             *kept = *later;
         }

@@ -3,7 +3,7 @@
 use crate::buffer::Buffers;
 use crate::error::Result;
 use crate::exec::{self, Exec};
-use crate::point::{Entry, Point, TagId, last_write_wins};
+use crate::point::{Point, TagId, last_write_wins};
 use crate::store::Store;
 use crate::store::block::BlockRef;
 use crate::sync::Arc;
@@ -26,27 +26,27 @@ pub(crate) fn run(
     tag: TagId,
     range: (Bound<i64>, Bound<i64>),
 ) -> Result<Vec<Point>> {
-    let (recent, blocks) = buffers.collect(tag, &range, || store.blocks(tag, &range));
+    let (recent, blocks) = buffers.recent(tag, &range, || store.blocks(tag, &range));
     let in_blocks: usize = blocks.iter().map(|block| block.count as usize).sum();
-    let mut entries = Vec::with_capacity(in_blocks + recent.len());
+    let mut points = Vec::with_capacity(in_blocks + recent.points());
     if blocks.len() <= STRETCH {
-        read(store, &blocks, &range, &mut entries)?;
+        read(store, &blocks, &range, &mut points)?;
     } else {
         let shared = store.clone();
         let stretches = blocks.chunks(STRETCH).map(<[BlockRef]>::to_vec).collect();
         let parts = exec::map(exec, stretches, move |blocks: Vec<BlockRef>| {
-            let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.count as usize).sum());
-            read(&shared, &blocks, &range, &mut entries).map(|()| entries)
+            let mut points = Vec::with_capacity(blocks.iter().map(|block| block.count as usize).sum());
+            read(&shared, &blocks, &range, &mut points).map(|()| points)
         });
         // In the order of the blocks, whoever was faster.
         for part in parts {
-            entries.extend(part?);
+            points.extend(part?);
         }
     }
     // Everything in memory was accepted after everything in blocks; or is the same point.
-    entries.extend(recent);
-    last_write_wins(&mut entries);
-    Ok(entries.iter().map(|entry| entry.point(tag)).collect())
+    recent.for_each(&range, |entry| points.push(entry.point(tag)));
+    last_write_wins(&mut points);
+    Ok(points)
 }
 
 /// All or nothing: an error in one block is an error of the query, not a shorter answer.
@@ -54,8 +54,10 @@ fn read(
     store: &Store,
     blocks: &[BlockRef],
     range: &impl RangeBounds<i64>,
-    entries: &mut Vec<Entry>,
+    points: &mut Vec<Point>,
 ) -> Result<()> {
     let mut scratch = Vec::new();
-    blocks.iter().try_for_each(|block| store.read(block, range, &mut scratch, entries))
+    blocks.iter().try_for_each(|block| {
+        store.read(block, range, &mut scratch, |entry| points.push(entry.point(block.tag)))
+    })
 }

@@ -24,6 +24,7 @@
 //! a query has shown after recovery must survive the next crash, so recovery writes it itself.
 
 use crate::buffer::Buffers;
+use crate::codec::run::{Encoder, Run};
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ use crate::exec::{self, Exec};
 use crate::health::Health;
 use crate::lsn::{Append, Lsn, Span};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::TagId;
 use crate::store::version::{Edit, Geometry, StreamEdit, StreamVersion, Version};
 use crate::store::{ChunkNumbers, ChunkWriter, ManifestWriter, chunk, manifest};
 use crate::survey;
@@ -363,6 +364,7 @@ fn replay(
     rewrite_from: Lsn,
     report: &mut RecoveryReport,
 ) -> Result<()> {
+    let mut encoder = Encoder::default();
     for part in &log.chain.parts {
         let segment = &log.segments[part.segment];
         for at in &segment.scan.frames[part.frames.clone()] {
@@ -382,23 +384,30 @@ fn replay(
             if first_lsn == header.end_lsn() {
                 continue;
             }
-            let entries: Vec<Entry> = frame.entries().skip(skip as usize).collect();
+            // As it is, unless a part of it is in a block, or it comes from the first format version.
+            let mut encoded = Vec::new();
+            let run = match frame.run().filter(|_| skip == 0) {
+                Some(run) => run,
+                None => {
+                    encoder.encode(&mut encoded, &frame.entries()[skip as usize..]);
+                    Run::split(&encoded).expect("just encoded").0
+                }
+            };
             if header.first_lsn >= rewrite_from {
                 report.points_rewritten += u64::from(header.count);
                 let same = Append::Appended { first_lsn, end_lsn: header.end_lsn() };
-                let appended = append_tail(wal, header.tag, &entries)?;
+                let appended = append_tail(wal, header.tag, &run)?;
                 assert_eq!(appended, same, "the tail is written again to the positions that it had");
             }
-            let mut shard = buffers.lock(header.tag);
-            shard.buffer(header.tag).replay(entries.into_iter(), first_lsn, header.end_lsn());
+            buffers.replay(header.tag, &run, first_lsn, header.end_lsn());
         }
     }
     Ok(())
 }
 
-fn append_tail(wal: &Log, tag: TagId, entries: &[Entry]) -> Result<Append> {
+fn append_tail(wal: &Log, tag: TagId, run: &Run) -> Result<Append> {
     loop {
-        match wal.batch_append(tag, entries)? {
+        match wal.batch_append(tag, run)? {
             Append::NoRoom { frame_bytes } => {
                 let room = wal.make_room_for_tail(frame_bytes)?;
                 assert_eq!(room, Room::Made, "recovery has a segment to spare");

@@ -31,8 +31,8 @@ pub struct Stats {
     pub segments: u64,
     /// Segments that cannot be used again before a flush.
     pub busy_segments: u64,
-    /// Times that a thread had to wait for the log or the flusher, or do their work: the backlog was too long, too much
-    /// was sealed, or no segment was free.
+    /// Times that a thread had to wait for the log or the flusher, or do their work: the backlog was too long, memory
+    /// was full, or no segment was free.
     pub backpressure_waits: u64,
     /// Nanoseconds that these took.
     pub backpressure_ns: u64,
@@ -50,6 +50,8 @@ pub struct Stats {
     pub manifest_records: u64,
     /// Points in memory.
     pub buffered_points: u64,
+    /// Bytes that those which are encoded take, as [`buffer_bytes`](crate::Config::buffer_bytes) counts them.
+    pub buffered_bytes: u64,
     /// Sealed buffers waiting for a flush.
     pub sealed_buffers: u64,
     /// End of the log; the sum over the streams, so the number of points that were ever appended.
@@ -101,6 +103,7 @@ impl Stats {
             let buffers = stream.buffers();
             stats.backlog_points += buffers.backlog();
             stats.buffered_points += stream.buffered_points();
+            stats.buffered_bytes += buffers.bytes();
             stats.sealed_buffers += buffers.sealed();
             let (log, marks) = stream.log_stats();
             stats.frames += log.appends;

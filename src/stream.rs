@@ -13,6 +13,7 @@
 
 use crate::background::Woken;
 use crate::buffer::{Buffers, Drained, Scope, Sealed, Tails};
+use crate::codec::run::{Encoder, Run};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::{self, Exec};
@@ -50,6 +51,17 @@ impl Shared {
     ) -> Result<()> {
         exec::map(&*self.exec, streams.to_vec(), move |stream| work(&stream)).into_iter().collect()
     }
+}
+
+/// How much of the memory for encoded points is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fill {
+    /// Less than half.
+    Low,
+    /// The flusher is at work.
+    High,
+    /// All of it: writers wait.
+    Full,
 }
 
 /// One stream of an open engine.
@@ -108,20 +120,25 @@ impl Stream {
     pub(crate) fn is_behind(&self) -> bool {
         let behind =
             self.buffers.backlog() >= self.shared.config.backlog_points as u64 && !plant::on(Bug::W24);
-        behind || self.too_much_sealed()
+        behind || self.fill() == Fill::Full
     }
 
-    fn too_much_sealed(&self) -> bool {
-        self.buffers.sealed() >= self.shared.config.sealed_max as u64
+    fn fill(&self) -> Fill {
+        let (bytes, most) = (self.buffers.bytes(), self.shared.config.stream_buffer_bytes());
+        match bytes {
+            bytes if bytes >= most => Fill::Full,
+            bytes if bytes >= most.div_ceil(2) => Fill::High,
+            _ => Fill::Low,
+        }
     }
 
     /// Backpressure: a writer waits for, or does itself, what the background threads have not managed.
     pub(crate) fn catch_up(&self) -> Result<()> {
         let waiting = Stopwatch::start();
         let mut outcome = self.append_tails(Tails::Full);
-        // After it: appending seals.
-        if outcome.is_ok() && self.too_much_sealed() {
-            outcome = self.flush_sealed();
+        // After it: appending is what fills memory.
+        if outcome.is_ok() && self.fill() == Fill::Full {
+            outcome = self.flush_some();
         }
         self.shared.counters.waited(waiting.elapsed());
         outcome
@@ -130,16 +147,19 @@ impl Stream {
     /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
     pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
         let mut from = 0;
+        let mut encoder = Encoder::default();
         while let Some(shard) = self.buffers.next_with(which, from) {
             from = shard + 1;
-            let append = &mut |tag, batch: &[_]| self.log.batch_append(tag, batch);
-            while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(shard, which, append)? {
+            let append = &mut |tag, batch: &Run| self.log.batch_append(tag, batch);
+            while let Drained::NeedsRoom { frame_bytes } =
+                self.buffers.append_tails(shard, which, &mut encoder, append)?
+            {
                 if self.log.make_room(frame_bytes)? == Room::NoSegment {
                     self.free_segment()?;
                 }
             }
         }
-        if self.buffers.sealed() > 0 {
+        if self.fill() != Fill::Low {
             self.shared.flusher.ring();
         }
         Ok(())
@@ -189,19 +209,26 @@ impl Stream {
         self.log.write_staged()
     }
 
-    /// The flusher's part: what is sealed, and what keeps the log from its next segment.
+    /// The flusher's part: what keeps the log from its next segment, and what fills memory.
     pub(crate) fn step_flush(&self) -> Result<()> {
         if let Some(lsn) = self.log.checkpoint_ahead() {
             self.flush_in(&mut self.chunks.lock(), Scope::Below(lsn))?;
         }
-        self.flush_sealed()
+        if self.fill() == Fill::Low { Ok(()) } else { self.flush_some() }
     }
 
-    fn flush_sealed(&self) -> Result<()> {
-        if self.buffers.sealed() == 0 {
+    /// Makes memory free: what has grown to whole blocks, as long as that is most of it.
+    fn flush_some(&self) -> Result<()> {
+        let mut chunks = self.chunks.lock();
+        // Another thread may have done it while this one waited for its turn.
+        if self.fill() == Fill::Low {
             return Ok(());
         }
-        self.flush_in(&mut self.chunks.lock(), Scope::Sealed).map(drop)
+        self.flush_in(&mut chunks, Scope::Sealed)?;
+        if self.fill() != Fill::Low {
+            self.flush_in(&mut chunks, Scope::All)?;
+        }
+        Ok(())
     }
 
     /// One flush: the blocks of sealed buffers, named by one edit. Returns how many segments became free.

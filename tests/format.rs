@@ -26,6 +26,8 @@ fn config() -> Config {
     Config {
         batch_points: 4,
         block_points: 4,
+        // A step flushes a full buffer, and leaves the points of other tags where they are.
+        buffer_bytes: 320,
         // The order of the shards is that of the frames.
         shards: 16,
         segment_bytes: 1024,
@@ -119,8 +121,8 @@ fn these_are_all_files_of_a_store_with_streams() {
     let expected = [
         ("LOCK", 0),
         ("MANIFEST", 1536),
-        ("chunk-00000000.tw", 512 + (80 + 2 * 17)),
-        ("chunk-00000001.tw", 512 + (80 + 17)),
+        ("chunk-00000000.tw", 512 + 115),
+        ("chunk-00000001.tw", 512 + 113),
         ("wal-000.log", 1024),
         ("wal-001.log", 1024),
         ("wal-01-000.log", 1024),
@@ -138,7 +140,7 @@ fn these_are_all_files_of_a_store() {
     let expected = [
         ("LOCK", 0),
         ("MANIFEST", 1024),
-        ("chunk-00000000.tw", 512 + (80 + 2 * 17) + (80 + 17)),
+        ("chunk-00000000.tw", 512 + 115 + 113),
         ("wal-000.log", 1024),
         ("wal-001.log", 1024),
     ];
@@ -216,11 +218,31 @@ impl<'a> Picture<'a> {
         self.field(8, name, |bytes| format!("{:?}", f64::from_le_bytes(bytes.try_into().unwrap())));
     }
 
-    /// `count` times, then as many values, then as many qualities.
-    fn columns(&mut self, count: u32) {
-        (0..count).for_each(|n| self.i64(&format!("time {n}")));
-        (0..count).for_each(|n| self.f64(&format!("value {n}")));
-        (0..count).for_each(|n| self.u8(&format!("quality {n}")));
+    /// Points: a header, then packed columns.
+    fn run(&mut self) {
+        let at = self.at;
+        let [time_bits, value_bits, predictor, quality_bytes, exceptions] =
+            [2, 3, 5, 6, 7].map(|byte| usize::from(self.bytes[at + byte]));
+        let count = usize::from(u16::from_le_bytes(self.bytes[at..at + 2].try_into().unwrap())) + 1;
+        self.field(2, "count - 1", |bytes| u16::from_le_bytes(bytes.try_into().unwrap()).to_string());
+        ["time bits", "value bits", "scale", "predictor", "quality bytes", "exceptions"]
+            .into_iter()
+            .for_each(|name| self.u8(name));
+        ["first time", "step", "base"].into_iter().for_each(|name| self.i64(name));
+        self.packed("times", (count - 1) * time_bits);
+        self.packed("values", (count - predictor) * value_bits);
+        (0..if quality_bytes == 0 { 1 } else { count }).for_each(|n| self.u8(&format!("quality {n}")));
+        for _ in 0..exceptions {
+            self.field(2, "exception at", |bytes| u16::from_le_bytes(bytes.try_into().unwrap()).to_string());
+            self.f64("its value");
+        }
+    }
+
+    /// So many bits of numbers.
+    fn packed(&mut self, name: &str, bits: usize) {
+        if bits > 0 {
+            self.field(bits.div_ceil(8), name, |_| format!("{bits} bits"));
+        }
     }
 
     /// Bytes up to `end`, which must all be zero.
@@ -317,18 +339,18 @@ fn manifest(bytes: &[u8]) -> String {
 fn segment(bytes: &[u8]) -> String {
     let mut picture = Picture::new(bytes);
     while !picture.is_done() {
-        if !picture.starts_with(b"TWF1") {
+        if !picture.starts_with(b"TWF2") {
             let inside = !picture.at.is_multiple_of(SECTOR);
             picture.zeros(picture.sector_end(), if inside { "padding" } else { "blank" });
             continue;
         }
         picture.title("frame");
-        let (payload_bytes, count) = (picture.peek_u32(8) as usize, picture.peek_u32(24));
+        let payload_bytes = picture.peek_u32(8) as usize;
         picture.magic();
         picture.crc(48 + payload_bytes);
-        picture.u32s(["payload bytes", "tag", "epoch", "seq", "count", "encoding"]);
+        picture.u32s(["payload bytes", "tag", "epoch", "seq", "count", "mask"]);
         picture.u64s(["first_lsn", "durable_lsn"]);
-        picture.columns(count);
+        picture.run();
         picture.zeros(picture.at.next_multiple_of(8), "up to 8");
     }
     picture.finish()
@@ -347,14 +369,17 @@ fn chunk(bytes: &[u8]) -> String {
             continue;
         }
         picture.title("block");
-        let (payload_bytes, count) = (picture.peek_u32(8) as usize, picture.peek_u32(16));
+        let payload_bytes = picture.peek_u32(8) as usize;
+        let end = picture.at + 80 + payload_bytes;
         picture.magic();
         picture.crc(80 + payload_bytes);
         picture.u32s(["payload bytes", "tag", "count", "encoding"]);
         picture.u64s(["chunk", "offset", "first_lsn", "end_lsn"]);
         ["first_ts", "last_ts"].into_iter().for_each(|name| picture.i64(name));
         picture.u64s(["zero"]);
-        picture.columns(count);
+        while picture.at < end {
+            picture.run();
+        }
     }
     picture.finish()
 }
@@ -435,7 +460,7 @@ impl DiskFile for FailingSegment {
     }
 }
 
-/// Made `STORE_V1`, which has in it what a recovery can meet: blocks of two flushes; one time in two blocks, and in a
+/// Makes what `STORE_V1` has in it, too: what a recovery can meet: blocks of two flushes; one time in two blocks, and in a
 /// block and the log; points that a block and the log both hold; a tail that an earlier recovery wrote anew, and so a
 /// span and a segment of each epoch; a tail that was never synced; and, made by hand, the torn end of that.
 fn golden_run(dir: &Path) {
@@ -467,10 +492,9 @@ fn golden_run(dir: &Path) {
     engine.sync().unwrap();
     engine.write_batch(&[Point::new(7, 50, 5.0), Point::new(9, 9, 11.0)]).unwrap();
     engine.sync().unwrap();
-    // The log's last writes reach the disk and are reported as failed, so these steps end before they flush anything.
+    // The log's last write reaches the disk and is reported as failed, so this step ends before it flushes anything.
     disk.fails.store(true, Ordering::SeqCst);
     engine.write_batch(&[1, 2, 3].map(|ts| Point::new(u32::MAX, ts, ts as f64))).unwrap();
-    engine.step().unwrap_err();
     engine.write_batch(&[60, 70, 80].map(|ts| Point::new(7, ts, 0.0))).unwrap();
     engine.step().unwrap_err();
     drop(engine);
@@ -485,13 +509,13 @@ fn golden_run(dir: &Path) {
 
 fn golden_streams_config() -> Config {
     // A buffer is sealed when one more batch would not fit: at four points.
-    Config { block_points: 7, segment_bytes: 2048, wal_streams: 3, ..config() }
+    Config { block_points: 7, segment_bytes: 2048, wal_streams: 3, buffer_bytes: 1 << 20, ..config() }
 }
 
-/// Made `STORE_V1_STREAMS`: three streams - tags 2 and 7 in stream 0, tags 1 and 300 in stream 1, tags 3 and `u32::MAX`
-/// in stream 2 - with blocks in a chunk of each; in stream 0 a checkpoint behind all of its points; in stream 1 a rotation,
-/// and a tail that an earlier recovery wrote anew; in stream 2 a time that is in a block and in the log, and, made by
-/// hand, a torn tail.
+/// Three streams - tags 2 and 7 in stream 0, tags 1 and 300 in stream 1, tags 3 and `u32::MAX` in stream 2 - with blocks in
+/// a chunk of each; in stream 1 a rotation, and a tail that an earlier recovery wrote anew; in stream 2 a time that is in
+/// a block and in the log, and, made by hand, a torn tail. `STORE_V1_STREAMS` was made by a forerunner, and has in stream 0
+/// a checkpoint behind all of its points.
 fn golden_streams_run(dir: &Path) {
     let open = || open_streams(dir, &golden_streams_config());
     let engine = open();
@@ -516,8 +540,6 @@ fn golden_streams_run(dir: &Path) {
     let engine = open();
     engine.write_batch(&[7, 8, 9, 10].map(|ts| Point::new(7, ts, ts as f64))).unwrap();
     engine.write_batch(&[Point::new(3, 60, 6.0), Point::new(300, 52, 3.0)]).unwrap();
-    // The full buffer of tag 7 goes into a block, and with it everything that stream 0 has.
-    engine.step().unwrap();
     engine.sync().unwrap();
     engine.write_batch(&[Point::new(u32::MAX, 1, 1.0), Point::new(u32::MAX, 2, 2.0)]).unwrap();
     engine.step().unwrap();
@@ -585,7 +607,7 @@ fn unpack(store: &str, dir: &Path) {
 
 #[test]
 fn a_store_of_the_first_version_opens_and_reads_back_exactly() {
-    [STORE_V1, NEWEST].iter().for_each(|store| reads_back_store_v1(store));
+    [STORE_V1, STORE_V1_SPREAD].iter().for_each(|store| reads_back_store_v1(store));
 }
 
 fn reads_back_store_v1(store: &str) {
@@ -635,7 +657,7 @@ fn reads_back_store_v1(store: &str) {
 
 #[test]
 fn a_store_of_the_first_version_with_streams_opens_and_reads_back_exactly() {
-    [STORE_V1_STREAMS, NEWEST_STREAMS].iter().for_each(|store| reads_back_store_v1_streams(store));
+    [STORE_V1_STREAMS, STORE_V1_SPREAD_STREAMS].iter().for_each(|store| reads_back_store_v1_streams(store));
 }
 
 fn reads_back_store_v1_streams(store: &str) {
@@ -692,10 +714,44 @@ fn reads_back_store_v1_streams(store: &str) {
     reads_back(&engine);
 }
 
-/// What the engine writes today. Since the first version the numbers of manifest records have jumped where a file begins
-/// (`manifest::encode_first`); nothing else has changed, and each reads the other.
-const NEWEST: &str = include_str!("golden/store_v1_spread_numbers.txt");
-const NEWEST_STREAMS: &str = include_str!("golden/store_v1_spread_numbers_streams.txt");
+#[test]
+fn a_store_of_the_second_version_opens_and_reads_back_exactly() {
+    insta::assert_snapshot!("store_v2", read_back(NEWEST, &golden_config()));
+    insta::assert_snapshot!("store_v2_streams", read_back(NEWEST_STREAMS, &golden_streams_config()));
+}
+
+/// What `inspect` and a recovery say of a store, and every point that queries show: before it is closed, and after.
+fn read_back(store: &str, config: &Config) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(store, dir.path());
+    let disk = Arc::new(RealDisk::new(dir.path()).unwrap());
+    let inspection = inspect(&*disk).unwrap();
+    assert_eq!(inspection.damage, [], "{inspection}");
+    let points = |engine: &Engine| {
+        let mut text = String::new();
+        for point in engine.tags().unwrap().iter().flat_map(|tag| engine.query(*tag, ..).unwrap()) {
+            let Point { tag, ts_us, value, quality } = point;
+            writeln!(text, "{tag} {ts_us} {value:?} {:016x} {quality}", value.to_bits()).unwrap();
+        }
+        text
+    };
+    let engine = open_streams(dir.path(), config);
+    let (report, shown) = (format!("{:#?}", engine.recovery_report()), points(&engine));
+    engine.close().unwrap();
+    drop(engine);
+    let engine = open_streams(dir.path(), config);
+    assert_eq!(engine.recovery_report().points_replayed, 0);
+    assert_eq!(points(&engine), shown);
+    format!("{report}\n{shown}")
+}
+
+/// What the engine writes today: since the second version, points are encoded as runs (`wal::frame`, `store::block`).
+const NEWEST: &str = include_str!("golden/store_v2.txt");
+const NEWEST_STREAMS: &str = include_str!("golden/store_v2_streams.txt");
+
+/// In between, the numbers of manifest records had begun to jump where a file begins (`manifest::encode_first`).
+const STORE_V1_SPREAD: &str = include_str!("golden/store_v1_spread_numbers.txt");
+const STORE_V1_SPREAD_STREAMS: &str = include_str!("golden/store_v1_spread_numbers_streams.txt");
 
 /// Left by `golden_run` when the format was at its first version. Never to be changed: a later format gets a store of
 /// its own beside this one. Each file with its length, and its bytes in rows of 32; rows that are not there are zero.

@@ -21,7 +21,7 @@ fn config(wal_streams: usize, durability: Durability) -> Config {
         batch_points: 10,
         block_points: 40,
         backlog_points: 40,
-        sealed_max: 4,
+        buffer_bytes: 2000,
         shards: 4,
         segment_bytes: 4096,
         segments: 2,

@@ -6,6 +6,8 @@
 
 use crate::choice::{Chooser, Concern};
 use crate::trace::Trace;
+use tidewall::store::block::block_bytes_max;
+use tidewall::wal::frame::frame_bytes_max;
 use tidewall::{Config, Durability, Point};
 
 /// One kind of operation.
@@ -97,10 +99,10 @@ impl Shape {
         let block_points =
             if chooser.chance(shape, 12) { 1 } else { chooser.pick(shape, &[40, 12, 64, 100]) };
         // The least that holds one full batch, or a little more.
-        let frame_bytes = 64 + batch_points as u64 * 17;
-        let sectors = frame_bytes.div_ceil(512) + chooser.pick(shape, &[4u64, 1, 8]);
-        let block_bytes = 96 + block_points as u64 * 17;
-        let chunk_sectors = 1 + block_bytes.div_ceil(512) + chooser.pick(shape, &[10u64, 3, 24]);
+        let sectors =
+            (frame_bytes_max(batch_points) as u64).div_ceil(512) + chooser.pick(shape, &[4u64, 1, 8]);
+        let chunk_sectors =
+            1 + (block_bytes_max(block_points) as u64).div_ceil(512) + chooser.pick(shape, &[10u64, 3, 24]);
         let segments = chooser.pick(shape, &[3, 2, 4]);
         let mut weights = USUAL;
         for weight in &mut weights[2..] {
@@ -115,7 +117,7 @@ impl Shape {
             batch_points,
             block_points,
             backlog_points: chooser.pick(shape, &[8, 1, 40, 200]),
-            sealed_max: chooser.pick(shape, &[4, 1, 64]),
+            buffer_bytes: chooser.pick(shape, &[2_000, 1, 50_000]),
             shards: chooser.pick(shape, &[1, 2, 8]),
             wal_streams: chooser.pick(shape, &[1, 1, 1, 2, 3]),
             segment_bytes: sectors * 512,

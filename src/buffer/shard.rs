@@ -1,7 +1,8 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
 use super::tag::AppendBatch;
-use super::{Drained, Sealed, TagBuffer};
+use super::{Drained, Recent, Sealed, TagBuffer};
+use crate::codec::run::{Encoder, Run};
 use crate::config::Config;
 use crate::error::Result;
 use crate::lsn::Lsn;
@@ -71,15 +72,15 @@ impl Shard {
         more
     }
 
-    /// Appends tails. Returns how many points fewer are in full batches, and how many buffers were sealed.
+    /// Appends tails.
     fn append_tails(
         &mut self,
         which: Tails,
         limits: &Limits,
+        encoder: &mut Encoder,
         append: &mut AppendBatch,
-    ) -> (Result<Drained>, usize, u64) {
-        let mut outcome = Ok(Drained::All);
-        let (mut fewer, mut sealed) = (0, 0);
+    ) -> Pass {
+        let mut pass = Pass { outcome: Ok(Drained::All), fewer: 0, bytes: 0, sealed: 0 };
         let tags = &mut self.tags;
         let mut visit = |tag: &TagId| {
             let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
@@ -88,13 +89,15 @@ impl Shard {
                 Tails::Full => buffer.tail_points() >= limits.batch_points,
                 Tails::Due => buffer.tail_is_due(limits.batch_points),
             };
-            if wanted && matches!(outcome, Ok(Drained::All)) {
-                outcome = buffer.append_tail(*tag, limits.batch_points, which != Tails::Full, append);
-                fewer += buffer.recount(limits.batch_points);
+            if wanted && matches!(pass.outcome, Ok(Drained::All)) {
+                let (partial, before) = (which != Tails::Full, buffer.appended_bytes());
+                pass.outcome = buffer.append_tail(*tag, limits.batch_points, partial, encoder, append);
+                pass.bytes += buffer.appended_bytes() - before;
+                pass.fewer += buffer.recount(limits.batch_points);
                 // Before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
                 let points = buffer.appended_points();
                 if points + limits.batch_points > limits.block_points && 2 * points >= limits.block_points {
-                    sealed += u64::from(buffer.seal(*tag));
+                    pass.sealed += u64::from(buffer.seal(*tag));
                 }
             }
             if which == Tails::Full {
@@ -109,7 +112,7 @@ impl Shard {
             Tails::Full => self.with_full.retain(&mut visit),
             Tails::All | Tails::Due => self.with_tail.retain(&mut visit),
         }
-        (outcome, fewer, sealed)
+        pass
     }
 
     fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) -> u64 {
@@ -130,6 +133,17 @@ impl Shard {
         }
         newly
     }
+}
+
+/// What a pass over the tails of a shard has done.
+struct Pass {
+    outcome: Result<Drained>,
+    /// So many points fewer are in full batches.
+    fewer: usize,
+    /// So many bytes more are in memory, encoded.
+    bytes: usize,
+    /// So many buffers were sealed.
+    sealed: u64,
 }
 
 /// Which shards a pass has to visit, so that there can be many more shards than a pass would like to lock.
@@ -182,6 +196,8 @@ pub(crate) struct Buffers {
     limits: Limits,
     /// Sealed buffers in all shards.
     sealed: AtomicU64,
+    /// Bytes of encoded points in all shards.
+    bytes: AtomicU64,
     /// Points in full batches that are not in the log yet. Changed under the lock of a shard, so that what is taken off
     /// has been added.
     backlog: Padded<AtomicU64>,
@@ -196,6 +212,7 @@ impl Buffers {
             with_full: Marks::new(shards),
             limits: Limits { batch_points: config.batch_points, block_points: config.block_points },
             sealed: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             backlog: Padded(AtomicU64::new(0)),
         }
     }
@@ -259,19 +276,27 @@ impl Buffers {
         &self,
         index: usize,
         which: Tails,
+        encoder: &mut Encoder,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
         let mut shard = self.shards[index].0.lock();
-        let (outcome, fewer, sealed) = shard.append_tails(which, &self.limits, append);
-        if fewer > 0 {
-            self.backlog.0.fetch_sub(fewer as u64, Ordering::AcqRel);
+        let pass = shard.append_tails(which, &self.limits, encoder, append);
+        if pass.fewer > 0 {
+            self.backlog.0.fetch_sub(pass.fewer as u64, Ordering::AcqRel);
         }
-        self.count_sealed(sealed);
+        self.bytes.fetch_add(pass.bytes as u64, Ordering::Relaxed);
+        self.count_sealed(pass.sealed);
         let left = if which == Tails::Full { &shard.with_full } else { &shard.with_tail };
         if left.is_empty() {
             self.marks(which).clear(index);
         }
-        outcome
+        pass.outcome
+    }
+
+    /// Takes in a run that is in the log already: recovery.
+    pub(crate) fn replay(&self, tag: TagId, run: &Run, first_lsn: Lsn, end_lsn: Lsn) {
+        let bytes = self.lock(tag).buffer(tag).replay(run, first_lsn, end_lsn);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn count_sealed(&self, newly: u64) {
@@ -286,6 +311,11 @@ impl Buffers {
     /// Sealed buffers that wait for a flush.
     pub(crate) fn sealed(&self) -> u64 {
         self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of encoded points in memory. The tail of a tag is not encoded yet, and bounded by other limits.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Seals what a flush of this scope takes, and returns it: by tag, and of one tag the oldest first.
@@ -319,25 +349,23 @@ impl Buffers {
         for sealed in flushed {
             if self.lock(sealed.tag).buffer(sealed.tag).release(sealed) {
                 self.sealed.fetch_sub(1, Ordering::Relaxed);
+                self.bytes.fetch_sub(sealed.runs.bytes() as u64, Ordering::Relaxed);
             }
         }
     }
 
-    /// The points of a tag in `range`, in the order of their acceptance, and what `older` finds at the same moment:
-    /// while the shard is locked no point of the tag is accepted, appended or dropped.
-    pub(crate) fn collect<R>(
+    /// What a query of this range has to look at, and what `older` finds at the same moment: while the shard is locked no
+    /// point of the tag is accepted, appended or dropped.
+    pub(crate) fn recent<R>(
         &self,
         tag: TagId,
         range: &impl RangeBounds<i64>,
         older: impl FnOnce() -> R,
-    ) -> (Vec<Entry>, R) {
-        let mut entries = Vec::new();
+    ) -> (Recent, R) {
         let shard = self.lock(tag);
-        if let Some(buffer) = shard.tags.get(&tag) {
-            buffer.collect(range, &mut entries);
-        }
+        let recent = shard.tags.get(&tag).map(|buffer| buffer.recent(range)).unwrap_or_default();
         let _shard = (!plant::on(Bug::R3)).then_some(shard);
-        (entries, older())
+        (recent, older())
     }
 
     /// Tags with points in memory, in no order.

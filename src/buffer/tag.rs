@@ -1,5 +1,7 @@
 //! The buffer of one tag.
 
+use super::runs::Runs;
+use crate::codec::run::{Encoder, Run};
 use crate::error::Result;
 use crate::lsn::{Append, Lsn};
 use crate::plant::{self, Bug};
@@ -7,8 +9,8 @@ use crate::point::{Entry, TagId};
 use crate::sync::Arc;
 use std::ops::RangeBounds;
 
-/// How a tail gets into the log: one tag batch, one frame.
-pub(crate) type AppendBatch<'a> = dyn FnMut(TagId, &[Entry]) -> Result<Append> + 'a;
+/// How a tail gets into the log: one tag batch, one run, one frame.
+pub(crate) type AppendBatch<'a> = dyn FnMut(TagId, &Run) -> Result<Append> + 'a;
 
 /// How far a pass over tails has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(crate) enum Drained {
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) tag: TagId,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) runs: Runs,
     /// Of its first point.
     pub(crate) first_lsn: Lsn,
     /// Behind its last point.
@@ -35,13 +37,14 @@ pub(crate) struct Sealed {
 #[derive(Default)]
 pub(crate) struct TagBuffer {
     sealed: Vec<Arc<Sealed>>,
-    entries: Vec<Entry>,
-    /// How many of `entries` are in frames.
-    appended: usize,
-    /// Of `entries[0]`; meaningful while `appended > 0`.
+    /// What is in frames, as it is in frames.
+    appended: Runs,
+    /// Position of the first point of `appended`; meaningful while there is one.
     first_lsn: Lsn,
-    /// Behind `entries[appended - 1]`; likewise.
+    /// Behind the last one; likewise.
     end_lsn: Lsn,
+    /// The tag batch: what is not in a frame yet.
+    tail: Vec<Entry>,
     /// How many points of the tail are counted as full batches in the stream's backlog.
     counted: usize,
     /// The background step has come across the present tail before.
@@ -52,10 +55,18 @@ pub(crate) struct TagBuffer {
     pub(super) listed_full: bool,
 }
 
+/// What a query copies under the lock of a shard, to decode it without.
+#[derive(Default)]
+pub(crate) struct Recent {
+    pub(crate) sealed: Vec<Arc<Sealed>>,
+    pub(crate) appended: Runs,
+    pub(crate) tail: Vec<Entry>,
+}
+
 impl TagBuffer {
     /// Accepts points. Returns how many more points are in full batches now.
     pub(crate) fn accept(&mut self, entries: impl Iterator<Item = Entry>, batch_points: usize) -> usize {
-        self.entries.extend(entries);
+        self.tail.extend(entries);
         let uncounted = self.tail_points() - self.counted;
         // Nearly always; a division costs as much as all the rest.
         if uncounted < batch_points {
@@ -73,34 +84,42 @@ impl TagBuffer {
         std::mem::replace(&mut self.counted, full) - full
     }
 
-    /// Takes in points that are in the log already: recovery.
-    pub(crate) fn replay(&mut self, entries: impl Iterator<Item = Entry>, first_lsn: Lsn, end_lsn: Lsn) {
+    /// Takes in points that are in the log already: recovery. Returns the bytes that they take.
+    pub(crate) fn replay(&mut self, run: &Run, first_lsn: Lsn, end_lsn: Lsn) -> usize {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
-        self.entries.extend(entries);
-        self.mark_appended(self.tail_points(), first_lsn, end_lsn);
+        let before = self.appended.bytes();
+        self.mark_appended(first_lsn, end_lsn);
+        self.appended.push(run);
+        self.appended.bytes() - before
     }
 
-    fn mark_appended(&mut self, count: usize, first_lsn: Lsn, end_lsn: Lsn) {
-        if self.appended == 0 {
+    /// Before the first of these points is in `appended`.
+    fn mark_appended(&mut self, first_lsn: Lsn, end_lsn: Lsn) {
+        if self.appended.points() == 0 {
             self.first_lsn = first_lsn;
         }
-        self.appended += count;
         self.end_lsn = end_lsn;
     }
 
     /// Points that are not in a frame yet.
     pub(crate) fn tail_points(&self) -> usize {
-        self.entries.len() - self.appended
+        self.tail.len()
     }
 
     /// Points that are in a frame and neither sealed nor in a block.
     pub(crate) fn appended_points(&self) -> usize {
-        self.appended
+        self.appended.points()
+    }
+
+    /// Bytes of those.
+    pub(crate) fn appended_bytes(&self) -> usize {
+        self.appended.bytes()
     }
 
     /// Points in memory.
     pub(crate) fn points(&self) -> usize {
-        self.entries.len() + self.sealed.iter().map(|sealed| sealed.entries.len()).sum::<usize>()
+        let sealed: usize = self.sealed.iter().map(|sealed| sealed.runs.points()).sum();
+        sealed + self.appended.points() + self.tail.len()
     }
 
     /// Appends the tail as frames of `batch_points`, the remainder too if `partial`. When the log has no room, and after
@@ -110,23 +129,39 @@ impl TagBuffer {
         tag: TagId,
         batch_points: usize,
         partial: bool,
+        encoder: &mut Encoder,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
-        while self.tail_points() >= if partial { 1 } else { batch_points } {
-            let tail = &self.entries[self.appended..];
-            let batch = &tail[..tail.len().min(batch_points)];
-            let count = batch.len();
-            let outcome = append(tag, batch);
-            if plant::on(Bug::W18) && !matches!(outcome, Ok(Append::Appended { .. })) {
-                self.entries.truncate(self.appended);
+        let least = if partial { 1 } else { batch_points };
+        let mut done = 0;
+        let mut outcome = Ok(Drained::All);
+        while self.tail.len() - done >= least {
+            let batch = &self.tail[done..self.tail.len().min(done + batch_points)];
+            let draft = self.appended.draft(encoder, batch);
+            match append(tag, &self.appended.drafted()) {
+                Ok(Append::Appended { first_lsn, end_lsn }) => {
+                    done += batch.len();
+                    self.mark_appended(first_lsn, end_lsn);
+                    self.appended.keep(draft);
+                    self.tail_is_old = false;
+                    continue;
+                }
+                Ok(Append::NoRoom { frame_bytes }) => outcome = Ok(Drained::NeedsRoom { frame_bytes }),
+                Err(error) => outcome = Err(error),
             }
-            match outcome? {
-                Append::Appended { first_lsn, end_lsn } => self.mark_appended(count, first_lsn, end_lsn),
-                Append::NoRoom { frame_bytes } => return Ok(Drained::NeedsRoom { frame_bytes }),
+            self.appended.discard(draft);
+            if plant::on(Bug::W18) {
+                done = self.tail.len();
             }
-            self.tail_is_old = false;
+            break;
         }
-        Ok(Drained::All)
+        if done == self.tail.len() && partial {
+            // A slow tag, one of many perhaps: it needs its memory in a while only.
+            self.tail = Vec::new();
+        } else {
+            self.tail.drain(..done);
+        }
+        outcome
     }
 
     /// Whether the background step should append the tail: it is at least half a batch, or an earlier step saw it.
@@ -139,13 +174,11 @@ impl TagBuffer {
 
     /// Makes the appended part immutable. `false` when there is none.
     pub(crate) fn seal(&mut self, tag: TagId) -> bool {
-        if self.appended == 0 {
+        if self.appended.points() == 0 {
             return false;
         }
-        let tail = self.entries.split_off(self.appended);
-        let entries = std::mem::replace(&mut self.entries, tail);
-        self.sealed.push(Arc::new(Sealed { tag, entries, first_lsn: self.first_lsn, end_lsn: self.end_lsn }));
-        self.appended = 0;
+        let runs = std::mem::take(&mut self.appended);
+        self.sealed.push(Arc::new(Sealed { tag, runs, first_lsn: self.first_lsn, end_lsn: self.end_lsn }));
         true
     }
 
@@ -164,12 +197,30 @@ impl TagBuffer {
     /// The position of the oldest point at or behind `from` that is in a frame and in no block.
     pub(crate) fn first_unflushed(&self, from: Lsn) -> Option<Lsn> {
         let sealed = self.sealed.iter().map(|sealed| sealed.first_lsn).find(|first| *first >= from);
-        sealed.or((self.appended > 0).then_some(self.first_lsn))
+        sealed.or((self.appended.points() > 0).then_some(self.first_lsn))
     }
 
-    /// Adds the points in `range` in the order of their acceptance.
-    pub(crate) fn collect(&self, range: &impl RangeBounds<i64>, out: &mut Vec<Entry>) {
-        let sealed = self.sealed.iter().flat_map(|sealed| sealed.entries.iter());
-        out.extend(sealed.chain(&self.entries).filter(|entry| range.contains(&entry.ts_us)));
+    /// What a query of this range has to look at.
+    pub(crate) fn recent(&self, range: &impl RangeBounds<i64>) -> Recent {
+        Recent {
+            sealed: self.sealed.iter().filter(|sealed| sealed.runs.overlaps(range)).cloned().collect(),
+            appended: if self.appended.overlaps(range) { self.appended.clone() } else { Runs::default() },
+            tail: self.tail.iter().filter(|entry| range.contains(&entry.ts_us)).copied().collect(),
+        }
+    }
+}
+
+impl Recent {
+    /// Points, or some more.
+    pub(crate) fn points(&self) -> usize {
+        let sealed: usize = self.sealed.iter().map(|sealed| sealed.runs.points()).sum();
+        sealed + self.appended.points() + self.tail.len()
+    }
+
+    /// Calls `each` with the points in `range`, in the order of their acceptance.
+    pub(crate) fn for_each(&self, range: &impl RangeBounds<i64>, mut each: impl FnMut(Entry)) {
+        self.sealed.iter().for_each(|sealed| sealed.runs.for_each(range, &mut each));
+        self.appended.for_each(range, &mut each);
+        self.tail.iter().for_each(|entry| each(*entry));
     }
 }

@@ -1,7 +1,8 @@
 //! The decisions of a flush, without its I/O.
 
+use crate::buffer::Runs;
 use crate::lsn::Lsn;
-use crate::point::{Entry, in_order, last_write_wins};
+use crate::store::block;
 use std::ops::Range;
 
 /// The checkpoint after a flush: every point below it is in a block.
@@ -12,14 +13,36 @@ pub(crate) fn checkpoint(appended: Lsn, first_unflushed: Option<Lsn>) -> Lsn {
     first_unflushed.map_or(appended, |first| first.min(appended))
 }
 
-/// These entries by time, each time once; `None` if that is how they are, as those of most sensors.
-pub(crate) fn sorted(entries: &[Entry]) -> Option<Vec<Entry>> {
-    if in_order(entries) {
-        return None;
+/// Whether runs can be the blocks as they are: in order of time, as those of most sensors, and neither so short that their
+/// headers would take more than their points, nor longer than a block.
+pub(crate) fn taken_over(runs: &Runs, block_points: usize) -> bool {
+    let long_enough = runs.points() >= block::RUN_POINTS_LEAST * runs.len();
+    runs.in_order() && long_enough && runs.iter().all(|run| run.count <= block_points)
+}
+
+/// Runs that become one block.
+pub(crate) struct Part<'a> {
+    pub(crate) points: usize,
+    pub(crate) first_ts: i64,
+    pub(crate) last_ts: i64,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Cuts runs that are [taken over](taken_over) into blocks of at most `block_points`.
+pub(crate) fn cut_runs(runs: &Runs, block_points: usize) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    while begin < runs.len() {
+        let (mut end, mut points) = (begin, 0);
+        while end < runs.len() && points + runs.get(end).count <= block_points {
+            points += runs.get(end).count;
+            end += 1;
+        }
+        let (first_ts, last_ts) = (runs.get(begin).first_ts, runs.get(end - 1).times().last);
+        parts.push(Part { points, first_ts, last_ts, bytes: runs.slice(begin..end) });
+        begin = end;
     }
-    let mut entries = entries.to_vec();
-    last_write_wins(&mut entries);
-    Some(entries)
+    parts
 }
 
 /// Which of so many entries each block holds: at most `block_points`.
@@ -30,6 +53,8 @@ pub(crate) fn cut(count: usize, block_points: usize) -> impl Iterator<Item = Ran
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::run::Encoder;
+    use crate::point::Entry;
 
     #[test]
     fn the_checkpoint_stops_at_the_oldest_point_that_is_in_no_block() {
@@ -47,17 +72,41 @@ mod tests {
         assert_eq!(cut(7, 3).last(), Some(6..7));
     }
 
+    /// Runs of points at these times.
+    fn runs(of: &[&[i64]]) -> Runs {
+        let mut runs = Runs::default();
+        for times in of {
+            let entry = |ts_us: &i64| Entry { ts_us: *ts_us, value: 0.5, quality: 0 };
+            runs.encode(&mut Encoder::default(), &times.iter().map(entry).collect::<Vec<_>>());
+        }
+        runs
+    }
+
     #[test]
-    fn entries_are_copied_only_to_be_sorted() {
-        let entries = |times: &[i64]| -> Vec<Entry> {
-            times.iter().map(|ts_us| Entry { ts_us: *ts_us, value: 0.0, quality: 0 }).collect()
+    fn only_runs_in_order_that_are_neither_short_nor_long_become_blocks_as_they_are() {
+        let times: Vec<i64> = (0..40).collect();
+        let (first, second) = times.split_at(20);
+        assert!(taken_over(&runs(&[first, second]), 20));
+        assert!(!taken_over(&runs(&[first, second]), 19), "longer than a block");
+        assert!(!taken_over(&runs(&[second, first]), 20), "not in order");
+        assert!(!taken_over(&runs(&[first, first]), 20), "a time twice");
+        assert!(!taken_over(&runs(&[&times[..15], &times[15..30]]), 20), "short");
+        let reversed: Vec<i64> = times.iter().rev().copied().collect();
+        assert!(!taken_over(&runs(&[&reversed]), 40), "not in order inside a run");
+    }
+
+    #[test]
+    fn runs_are_cut_between_them() {
+        let times: Vec<i64> = (0..100).map(|n| 10 * n).collect();
+        let runs = runs(&[&times[..40], &times[40..60], &times[60..100]]);
+        let cut = |block_points| {
+            let part = |part: Part| (part.points, part.first_ts, part.last_ts);
+            cut_runs(&runs, block_points).into_iter().map(part).collect::<Vec<_>>()
         };
-        let times = |times: &[i64]| {
-            let sorted = sorted(&entries(times))?;
-            Some(sorted.iter().map(|entry| entry.ts_us).collect::<Vec<_>>())
-        };
-        assert_eq!(times(&[1, 2, 5]), None);
-        assert_eq!(times(&[2, 1, 2]), Some(vec![1, 2]));
-        assert_eq!(times(&[1, 1]), Some(vec![1]));
+        assert_eq!(cut(60), [(60, 0, 590), (40, 600, 990)]);
+        assert_eq!(cut(40), [(40, 0, 390), (20, 400, 590), (40, 600, 990)]);
+        assert_eq!(cut(1000), [(100, 0, 990)]);
+        let bytes: Vec<u8> = cut_runs(&runs, 40).iter().flat_map(|part| part.bytes).copied().collect();
+        assert_eq!(bytes, runs.slice(0..3));
     }
 }

@@ -5,31 +5,51 @@ use crate::buffer::Sealed;
 use crate::error::{Error, Result};
 use crate::exec::{self, Exec};
 use crate::plant::{self, Bug};
-use crate::point::Entry;
+use crate::point::last_write_wins;
 use crate::store::block::{self, BlockRef};
 use crate::store::{ChunkWriter, chunk};
 use crate::sync::Arc;
-use std::ops::Range;
 
 /// The content of one block before it has a place.
 struct Content {
-    sealed: Arc<Sealed>,
-    /// The sealed entries by time, if they are not.
-    sorted: Option<Arc<Vec<Entry>>>,
-    range: Range<usize>,
+    /// Without place, length and checksum.
+    named: BlockRef,
+    payload: Vec<u8>,
 }
 
 impl Content {
-    fn of(sealed: &Arc<Sealed>, block_points: usize) -> Vec<Content> {
-        let sorted = plan::sorted(&sealed.entries).map(Arc::new);
-        let count = sorted.as_ref().map_or(sealed.entries.len(), |sorted| sorted.len());
-        let content = |range| Content { sealed: sealed.clone(), sorted: sorted.clone(), range };
-        plan::cut(count, block_points).map(content).collect()
-    }
-
-    fn entries(&self) -> &[Entry] {
-        let entries = self.sorted.as_ref().map_or(&self.sealed.entries, |sorted| sorted);
-        &entries[self.range.clone()]
+    fn of(sealed: &Sealed, block_points: usize) -> Vec<Content> {
+        let named = |count: usize, first_ts, last_ts| BlockRef {
+            tag: sealed.tag,
+            chunk: 0,
+            offset: 0,
+            len: 0,
+            crc: 0,
+            count: count as u32,
+            first_lsn: sealed.first_lsn,
+            end_lsn: sealed.end_lsn,
+            first_ts,
+            last_ts,
+        };
+        if plan::taken_over(&sealed.runs, block_points) {
+            let runs = plan::cut_runs(&sealed.runs, block_points);
+            let content = |part: plan::Part| Content {
+                named: named(part.points, part.first_ts, part.last_ts),
+                payload: part.bytes.to_vec(),
+            };
+            return runs.into_iter().map(content).collect();
+        }
+        let mut entries = Vec::with_capacity(sealed.runs.points());
+        sealed.runs.for_each(&.., |entry| entries.push(entry));
+        last_write_wins(&mut entries);
+        let content = |range| {
+            let entries = &entries[range];
+            let mut payload = Vec::new();
+            block::encode_entries(&mut payload, entries);
+            let [first, last] = [&entries[0], &entries[entries.len() - 1]].map(|entry| entry.ts_us);
+            Content { named: named(entries.len(), first, last), payload }
+        };
+        plan::cut(entries.len(), block_points).map(content).collect()
     }
 }
 
@@ -45,23 +65,12 @@ pub(crate) fn write_blocks(
 ) -> Result<Vec<BlockRef>> {
     let contents = exec::map(exec, sealed.to_vec(), move |sealed| Content::of(&sealed, block_points));
     let contents: Vec<Content> = contents.into_iter().flatten().collect();
-    let places =
-        chunks.place(contents.iter().map(|content| block::block_bytes(content.range.len()) as u64))?;
+    let lens = contents.iter().map(|content| (block::HEADER_BYTES + content.payload.len()) as u64);
+    let places = chunks.place(lens)?;
     let work = contents.into_iter().zip(places).collect();
     let written = exec::map(exec, work, |(content, place)| {
-        let mut named = BlockRef {
-            tag: content.sealed.tag,
-            chunk: place.chunk,
-            offset: place.offset,
-            len: 0,
-            crc: 0,
-            count: 0,
-            first_lsn: content.sealed.first_lsn,
-            end_lsn: content.sealed.end_lsn,
-            first_ts: 0,
-            last_ts: 0,
-        };
-        let bytes = block::encode(&mut named, content.entries());
+        let mut named = BlockRef { chunk: place.chunk, offset: place.offset, ..content.named };
+        let bytes = block::encode_payload(&mut named, &content.payload);
         match place.file.write_at(place.offset, &bytes) {
             Err(error) if !plant::on(Bug::F4) => Err(Error::io("write", &chunk::name(place.chunk), error)),
             _ => Ok(named),

@@ -7,7 +7,7 @@
 //!      8      4  payload bytes
 //!     12      4  tag, never 0
 //!     16      4  count of points, never 0
-//!     20      4  encoding of the payload: 0 = raw columns
+//!     20      4  encoding of the payload: 1 = runs; 0 = raw columns, as the first format version wrote them
 //!     24      8  chunk  ┐ where the block believes it is: a misdirected
 //!     32      8  offset ┘ write or read shows
 //!     40      8  first_lsn ┐ the points come from these positions of the log
@@ -15,16 +15,20 @@
 //!     56      8  first_ts ┐ microseconds, both inclusive
 //!     64      8  last_ts  ┘
 //!     72      8  zero
-//!     80      …  payload: count × time (i64 µs), count × value (f64 bits), count × quality (u8)
+//!     80      …  payload: runs (`codec/run.rs`), one behind the other
 //! ```
+//!
+//! Raw columns are count × time (i64 µs), count × value (f64 bits), count × quality (u8).
 //!
 //! The manifest repeats the header's facts and the CRC ([`BlockRef`]). A block that is intact but not the one named -
 //! an old version of the place, say - is as corrupt as one with a flipped bit.
 
+use crate::codec::run::{self, Encoder, Run};
 use crate::codec::{self, ENTRY_BYTES, Reader};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::{Entry, TagId, overlaps};
+use std::ops::RangeBounds;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 80;
@@ -32,6 +36,12 @@ pub const HEADER_BYTES: usize = 80;
 pub const MAGIC: [u8; 4] = *b"TWB1";
 
 const RAW: u32 = 0;
+const RUNS: u32 = 1;
+
+/// Points of a run that a block is given anew: a short query decodes one or two of them.
+pub(crate) const RUN_POINTS: usize = 256;
+/// Runs of fewer points on average are not taken over as they are: their headers would take too much of the block.
+pub(crate) const RUN_POINTS_LEAST: usize = 16;
 
 /// A block as the manifest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,21 +68,37 @@ pub struct BlockRef {
     pub last_ts: i64,
 }
 
-/// Bytes of a block with `count` points.
-pub fn block_bytes(count: usize) -> usize {
-    HEADER_BYTES + count * ENTRY_BYTES
+/// Bytes of a block with `count` points, at most.
+pub fn block_bytes_max(count: usize) -> usize {
+    let runs = count / RUN_POINTS_LEAST + 1;
+    HEADER_BYTES + run::bytes_max(count) + runs * run::bytes_max(0)
+}
+
+/// Appends entries that are sorted by time as the payload of a block.
+pub(crate) fn encode_entries(out: &mut Vec<u8>, entries: &[Entry]) {
+    let mut encoder = Encoder::default();
+    for entries in entries.chunks(RUN_POINTS) {
+        encoder.encode(out, entries);
+    }
 }
 
 /// Encodes entries that are sorted by time, and completes `named`, which says where and from which positions.
 pub fn encode(named: &mut BlockRef, entries: &[Entry]) -> Vec<u8> {
     named.count = entries.len() as u32;
-    named.len = block_bytes(entries.len()) as u32;
     named.first_ts = entries.first().map_or(0, |entry| entry.ts_us);
     named.last_ts = entries.last().map_or(0, |entry| entry.ts_us);
+    let mut payload = Vec::new();
+    encode_entries(&mut payload, entries);
+    encode_payload(named, &payload)
+}
+
+/// The block of a payload whose count and times `named` states; completes it.
+pub(crate) fn encode_payload(named: &mut BlockRef, payload: &[u8]) -> Vec<u8> {
+    named.len = (HEADER_BYTES + payload.len()) as u32;
     let mut out = Vec::with_capacity(named.len as usize);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
-    for word in [(entries.len() * ENTRY_BYTES) as u32, named.tag.get(), named.count, RAW] {
+    for word in [payload.len() as u32, named.tag.get(), named.count, RUNS] {
         out.extend_from_slice(&word.to_le_bytes());
     }
     for word in [named.chunk, named.offset, named.first_lsn.0, named.end_lsn.0] {
@@ -81,29 +107,82 @@ pub fn encode(named: &mut BlockRef, entries: &[Entry]) -> Vec<u8> {
     for word in [named.first_ts, named.last_ts, 0] {
         out.extend_from_slice(&word.to_le_bytes());
     }
-    codec::put_columns(&mut out, entries);
+    out.extend_from_slice(payload);
     named.crc = crc32fast::hash(&out[8..]);
     out[4..8].copy_from_slice(&named.crc.to_le_bytes());
     out
+}
+
+/// The points of an intact block.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// Runs, in order of time.
+    Runs(&'a [u8]),
+    /// So many entries in raw columns.
+    Raw(&'a [u8], usize),
+}
+
+impl Content<'_> {
+    /// All of them, in order of time.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.for_each(&.., |entry| entries.push(entry));
+        entries
+    }
+
+    /// Calls `each` with those in `range`, in order of time, and decodes as few others as may be.
+    pub(crate) fn for_each(&self, range: &impl RangeBounds<i64>, mut each: impl FnMut(Entry)) {
+        match self {
+            Content::Raw(payload, count) => {
+                let entries = codec::columns(payload, *count).expect("parse checked the payload's length");
+                entries.filter(|entry| range.contains(&entry.ts_us)).for_each(each);
+            }
+            Content::Runs(payload) => {
+                let mut runs = runs(payload).peekable();
+                while let Some(run) = runs.next() {
+                    // A run ends before the next one begins.
+                    let until = runs.peek().map_or(i64::MAX, |next| next.first_ts.wrapping_sub(1));
+                    if !overlaps(range, run.first_ts, until) {
+                        continue;
+                    }
+                    if range.contains(&run.first_ts) && range.contains(&until) {
+                        run.for_each(&mut each);
+                    } else {
+                        run.for_each(|entry| {
+                            if range.contains(&entry.ts_us) {
+                                each(entry);
+                            }
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The runs of a payload, up to bytes that are none.
+fn runs(mut payload: &[u8]) -> impl Iterator<Item = Run<'_>> {
+    std::iter::from_fn(move || {
+        let (run, rest) = Run::split(payload)?;
+        payload = rest;
+        Some(run)
+    })
 }
 
 /// The points of the block that `named` describes, if `bytes` are that block.
 ///
 /// # Errors
 /// What is wrong with them, in words.
-pub fn decode<'a>(
-    bytes: &'a [u8],
-    named: &BlockRef,
-) -> Result<impl Iterator<Item = Entry> + use<'a>, &'static str> {
-    let (found, payload) = parse(bytes).ok_or("an intact block")?;
+pub fn decode<'a>(bytes: &'a [u8], named: &BlockRef) -> Result<Content<'a>, &'static str> {
+    let (found, content) = parse(bytes).ok_or("an intact block")?;
     if found != *named && !plant::on(Bug::F7) {
         return Err("the block that the manifest names, not another one");
     }
-    codec::columns(payload, found.count as usize).ok_or("a payload of the stated length")
+    Ok(content)
 }
 
 /// Reads header and payload and verifies the CRC; `None` if these bytes are no intact block.
-pub fn parse(bytes: &[u8]) -> Option<(BlockRef, &[u8])> {
+pub fn parse(bytes: &[u8]) -> Option<(BlockRef, Content<'_>)> {
     let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
     let crc = reader.u32()?;
     let payload_bytes = reader.u32()?;
@@ -116,18 +195,43 @@ pub fn parse(bytes: &[u8]) -> Option<(BlockRef, &[u8])> {
     let reserved = reader.u64()?;
     let payload = reader.0.get(..payload_bytes as usize)?;
     let len = u32::try_from(HEADER_BYTES).ok()?.checked_add(payload_bytes)?;
-    let sound = encoding == RAW
-        && count > 0
-        && (count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())
-        && reserved == 0
-        && first_lsn < end_lsn
-        && first_ts <= last_ts
-        && codec::first_and_last_time(payload, count as usize) == Some((first_ts, last_ts));
+    let sound = count > 0 && reserved == 0 && first_lsn < end_lsn && first_ts <= last_ts;
     if !sound || (crc32fast::hash(&bytes[8..len as usize]) != crc && !plant::on(Bug::F7)) {
         return None;
     }
+    let content = match encoding {
+        RUNS => Content::Runs(payload),
+        RAW => Content::Raw(payload, count as usize),
+        _ => return None,
+    };
+    if first_and_last_time(&content, count as usize)? != (first_ts, last_ts) {
+        return None;
+    }
     let found = BlockRef { tag, chunk, offset, len, crc, count, first_lsn, end_lsn, first_ts, last_ts };
-    Some((found, payload))
+    Some((found, content))
+}
+
+/// The times of the first and the last of `count` points; `None` unless the payload holds exactly so many, in runs that do not
+/// overlap.
+fn first_and_last_time(content: &Content, count: usize) -> Option<(i64, i64)> {
+    let payload = match content {
+        Content::Raw(payload, _) if count.checked_mul(ENTRY_BYTES)? != payload.len() => return None,
+        Content::Raw(payload, _) => return codec::first_and_last_time(payload, count),
+        Content::Runs(payload) => payload,
+    };
+    let (mut points, mut bytes) = (0, 0);
+    let (mut first, mut last): (_, Option<Run>) = (None, None);
+    for run in runs(payload) {
+        if last.is_some_and(|last| last.first_ts >= run.first_ts) {
+            return None;
+        }
+        points += run.count;
+        bytes += run.bytes.len();
+        first.get_or_insert(run.first_ts);
+        last = Some(run);
+    }
+    let whole = points == count && bytes == payload.len();
+    if whole { Some((first?, last?.times().last)) } else { None }
 }
 
 #[cfg(test)]
@@ -158,7 +262,7 @@ mod tests {
     fn a_block_comes_back_bit_for_bit() {
         let (named, bytes) = sample();
         assert_eq!((named.count, named.first_ts, named.last_ts), (3, i64::MIN, i64::MAX));
-        let entries: Vec<_> = decode(&bytes, &named).unwrap().collect();
+        let entries = decode(&bytes, &named).unwrap().entries();
         assert_eq!(entries[0].value.to_bits(), f64::NAN.to_bits());
         assert_eq!((entries[1].ts_us, entries[1].value.to_bits()), (0, (-0.0f64).to_bits()));
     }

@@ -23,11 +23,11 @@ pub(crate) use writer::{ChunkNumbers, ChunkWriter, ManifestWriter};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::{Entry, TagId, overlaps};
 use crate::sync::{Arc, Mutex, Rank};
 use block::BlockRef;
 use rustc_hash::FxHashMap;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use version::{Edit, Version};
 
 /// Chunk files kept open for reading. More would be closed and opened again; a process has about a thousand handles.
@@ -65,26 +65,14 @@ impl Store {
             let reloaded = self.version(Version::clone);
             self.state.lock().version = reloaded;
         }
-        let overlaps = |block: &&BlockRef| {
-            let before = match range.end_bound() {
-                Bound::Included(end) => block.first_ts > *end,
-                Bound::Excluded(end) => block.first_ts >= *end,
-                Bound::Unbounded => false,
-            };
-            let after = match range.start_bound() {
-                Bound::Included(start) => block.last_ts < *start,
-                Bound::Excluded(start) => block.last_ts <= *start,
-                Bound::Unbounded => false,
-            };
-            !before && !after
-        };
+        let overlaps = |block: &&BlockRef| overlaps(range, block.first_ts, block.last_ts);
         self.version(|version| match version.tags.get(&tag) {
             Some(tag) => tag.blocks.iter().filter(overlaps).copied().collect(),
             None => Vec::new(),
         })
     }
 
-    /// Adds the points of a block that are in `range`. The block is read into `scratch` and verified.
+    /// Calls `each` with the points of a block that are in `range`. The block is read into `scratch` and verified.
     ///
     /// # Errors
     /// `Corrupt` when the bytes are not the block that the manifest names, `Io` when they cannot be read.
@@ -93,15 +81,15 @@ impl Store {
         named: &BlockRef,
         range: &impl RangeBounds<i64>,
         scratch: &mut Vec<u8>,
-        out: &mut Vec<Entry>,
+        each: impl FnMut(Entry),
     ) -> Result<()> {
         let name = || chunk::name(named.chunk);
         scratch.resize(named.len as usize, 0);
         let file = self.file(named.chunk)?;
         file.read_at(named.offset, scratch).map_err(|error| Error::io("read", &name(), error))?;
-        let entries = block::decode(scratch, named)
-            .map_err(|expected| Error::corrupt(&name(), named.offset, expected))?;
-        out.extend(entries.filter(|entry| range.contains(&entry.ts_us)));
+        block::decode(scratch, named)
+            .map_err(|expected| Error::corrupt(&name(), named.offset, expected))?
+            .for_each(range, each);
         Ok(())
     }
 

@@ -2,48 +2,60 @@
 //!
 //! ```text
 //! offset  bytes
-//!      0      4  magic "TWF1"
+//!      0      4  magic "TWF2"
 //!      4      4  CRC-32 of bytes 8 .. 48 + payload
 //!      8      4  payload bytes
 //!     12      4  tag, never 0
 //!     16      4  epoch  ┐ generation of the segment: tells a stale frame,
 //!     20      4  seq    ┘ left by an earlier use of the segment
-//!     24      4  count of points, never 0
+//!     24      4  count of points, never 0, as in the run
 //!     28      4  mask: what every four bytes of the payload are XORed with; nearly always 0
 //!     32      8  first_lsn: the frame covers first_lsn .. first_lsn + count
 //!     40      8  durable_lsn when the frame was written: everything below it had been synced (I1)
-//!     48      …  payload: count × time (i64 µs), count × value (f64 bits), count × quality (u8)
+//!     48      …  payload: a run of points (`codec/run.rs`)
 //!      …    0-7  zeros up to a multiple of 8
 //! ```
+//!
+//! Frames of the first format version are read as before. Their magic is "TWF1", and their payload is three raw columns:
+//! count × time (i64 µs), count × value (f64 bits), count × quality (u8).
 //!
 //! All numbers are little-endian. Frames follow each other without a gap, except that after a sync zeros fill the
 //! sector, because a synced sector is never written again. A frame's first byte is never 0, so zeros at the place
 //! of a frame are padding inside a sector, and the end at the start of one.
 //!
 //! Behind damage, frames are looked for at every multiple of 8, and a payload is what a client has chosen: eight times in a
-//! row can be a frame, checksum and all, that says that anything was durable. So no payload holds the magic at such a
+//! row can be a frame, checksum and all, that says that anything was durable. So no payload holds a magic at such a
 //! place: one that would is masked.
 //!
 //! `durable_lsn` is what makes a hole provable: a frame that is intact says of everything below its watermark that
 //! it was on the disk, so its absence is corruption and not a torn tail (I6).
 
+use crate::codec::run::{self, Run};
 use crate::codec::{self, ENTRY_BYTES, Reader};
 use crate::lsn::{Generation, Lsn};
 use crate::plant::{self, Bug};
 use crate::point::{Entry, TagId};
 use rustc_hash::FxHashSet;
+use std::borrow::Cow;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 48;
 /// Points of a frame, at most: a header that states more is damage, and no reason to look at so many bytes.
-pub const POINTS_MAX: usize = 1 << 16;
+pub const POINTS_MAX: usize = run::POINTS_MAX;
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
 const MASK_AT: usize = 28;
-/// The first bytes of every frame, format version included.
-pub const MAGIC: [u8; 4] = *b"TWF1";
+/// The first bytes of a frame, format version included.
+pub const MAGIC: [u8; 4] = *b"TWF2";
+/// Those of a frame with raw columns, which are still read.
+pub const MAGIC_RAW: [u8; 4] = *b"TWF1";
 
-const MAGIC_WORD: u32 = u32::from_le_bytes(MAGIC);
+const MAGIC_WORDS: [u32; 2] = [u32::from_le_bytes(MAGIC), u32::from_le_bytes(MAGIC_RAW)];
+
+/// Whether a frame of any format version can begin with these bytes.
+pub(crate) fn has_magic(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC) || bytes.starts_with(&MAGIC_RAW)
+}
 
 /// What a frame says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,34 +80,39 @@ impl FrameHeader {
 }
 
 /// An intact frame in a segment's bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Frame<'a> {
     /// What it says about itself.
     pub header: FrameHeader,
-    /// Its points, encoded.
-    pub payload: &'a [u8],
-    /// What the payload is XORed with.
+    /// Its points, encoded, without the mask.
+    pub payload: Cow<'a, [u8]>,
+    /// What the payload is XORed with on the disk.
     pub mask: u32,
+    /// Its payload is a run, and not the raw columns of the first format version.
+    pub is_run: bool,
     /// Bytes that it takes in the segment.
     pub len: usize,
 }
 
-impl<'a> Frame<'a> {
+impl Frame<'_> {
     /// Its points in the order in which they were accepted.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> + 'a {
-        let (count, mask) = (self.header.count as usize, self.mask);
-        let entries = codec::columns(self.payload, count).expect("decode checked the payload's length");
-        entries.enumerate().map(move |(at, entry)| if mask == 0 { entry } else { unmasked(entry, at, mask) })
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.header.count as usize);
+        match self.run() {
+            Some(run) => run.for_each(|entry| entries.push(entry)),
+            None => entries.extend(self.columns()),
+        }
+        entries
     }
-}
 
-/// The entry number `at` of a masked payload. Every column begins at a multiple of four bytes.
-fn unmasked(entry: Entry, at: usize, mask: u32) -> Entry {
-    let word = u64::from(mask) << 32 | u64::from(mask);
-    Entry {
-        ts_us: entry.ts_us ^ word as i64,
-        value: f64::from_bits(entry.value.to_bits() ^ word),
-        quality: entry.quality ^ mask.to_le_bytes()[at % 4],
+    /// Its points as the run that they are; `None` if they are raw columns.
+    pub(crate) fn run(&self) -> Option<Run<'_>> {
+        self.is_run.then(|| Run::split(&self.payload).expect("decode checked the run").0)
+    }
+
+    fn columns(&self) -> impl Iterator<Item = Entry> {
+        codec::columns(&self.payload, self.header.count as usize)
+            .expect("decode checked the payload's length")
     }
 }
 
@@ -108,16 +125,22 @@ fn words(payload: &[u8]) -> impl Iterator<Item = u32> {
 /// Masks a payload that holds the magic where a frame could begin.
 fn mask(payload: &mut [u8]) -> u32 {
     // All of them, rather than up to the first: that is a loop without a branch.
-    if words(payload).fold(0, |found, word| found | u32::from(word == MAGIC_WORD)) == 0 {
+    if words(payload).fold(0, |found, word| found | u32::from(MAGIC_WORDS.contains(&word))) == 0 {
         return 0;
     }
-    let taken: FxHashSet<u32> = words(payload).map(|word| word ^ MAGIC_WORD).collect();
+    let taken: FxHashSet<u32> =
+        words(payload).flat_map(|word| MAGIC_WORDS.map(|magic| word ^ magic)).collect();
     let mask =
         (1..).find(|mask| !taken.contains(mask)).expect("a frame has fewer words than there are masks");
+    apply(mask, payload);
+    mask
+}
+
+/// XORs with a mask; twice is as if it had not been.
+fn apply(mask: u32, payload: &mut [u8]) {
     for (byte, mask) in payload.iter_mut().zip(mask.to_le_bytes().into_iter().cycle()) {
         *byte ^= mask;
     }
-    mask
 }
 
 /// Why there is no frame at a place.
@@ -129,35 +152,43 @@ pub enum NoFrame {
     Damaged,
 }
 
-/// Bytes of a frame with `count` points.
-pub fn frame_bytes(count: usize) -> usize {
-    (HEADER_BYTES + count * ENTRY_BYTES).next_multiple_of(ALIGN)
+/// Bytes of a frame with a payload of so many.
+pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
+    (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN)
 }
 
-/// Appends a frame. `header.count` is taken from `entries`.
+/// Bytes of a frame with `count` points, at most.
+pub fn frame_bytes_max(count: usize) -> usize {
+    frame_bytes(run::bytes_max(count))
+}
+
+/// Appends a frame of these entries, as many as `header` says.
 pub fn encode(out: &mut Vec<u8>, header: &FrameHeader, entries: &[Entry]) {
+    let mut bytes = Vec::new();
+    run::Encoder::default().encode(&mut bytes, entries);
+    encode_run(out, header, &bytes);
+}
+
+/// Appends a frame of a run, which has as many points as `header` says.
+pub(crate) fn encode_run(out: &mut Vec<u8>, header: &FrameHeader, run: &[u8]) {
     let start = out.len();
-    let payload_bytes = (entries.len() * ENTRY_BYTES) as u32;
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[0; 4]);
-    for word in [
-        payload_bytes,
-        header.tag.get(),
-        header.generation.epoch,
-        header.generation.seq,
-        entries.len() as u32,
-        0,
-    ] {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    out.extend_from_slice(&header.first_lsn.0.to_le_bytes());
-    out.extend_from_slice(&header.durable_lsn.0.to_le_bytes());
-    codec::put_columns(out, entries);
+    let mut fields = [0; HEADER_BYTES];
+    let mut put = |at: usize, bytes: &[u8]| fields[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &MAGIC);
+    put(8, &(run.len() as u32).to_le_bytes());
+    put(12, &header.tag.get().to_le_bytes());
+    put(16, &header.generation.epoch.to_le_bytes());
+    put(20, &header.generation.seq.to_le_bytes());
+    put(24, &header.count.to_le_bytes());
+    put(32, &header.first_lsn.0.to_le_bytes());
+    put(40, &header.durable_lsn.0.to_le_bytes());
+    out.extend_from_slice(&fields);
+    out.extend_from_slice(run);
     let mask = mask(&mut out[start + HEADER_BYTES..]);
     out[start + MASK_AT..start + MASK_AT + 4].copy_from_slice(&mask.to_le_bytes());
     let crc = crc32fast::hash(&out[start + 8..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-    out.resize(start + frame_bytes(entries.len()), 0);
+    out.resize(start + frame_bytes(run.len()), 0);
 }
 
 /// The frame at the start of `bytes`.
@@ -174,7 +205,11 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
 }
 
 fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
-    let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
+    let is_run = bytes.starts_with(&MAGIC);
+    if !is_run && !bytes.starts_with(&MAGIC_RAW) {
+        return None;
+    }
+    let mut reader = Reader(&bytes[MAGIC.len()..]);
     let crc = reader.u32()?;
     let payload_bytes = reader.u32()? as usize;
     let tag = TagId::new(reader.u32()?)?;
@@ -185,10 +220,10 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     let durable_lsn = Lsn(reader.u64()?);
     let payload = reader.0.get(..payload_bytes)?;
     let sound = (1..=POINTS_MAX).contains(&(count as usize))
-        && (count as usize).checked_mul(ENTRY_BYTES) == Some(payload_bytes)
+        && payload_bytes <= run::bytes_max(count as usize)
         && first_lsn.0.checked_add(count.into()).is_some()
         && durable_lsn <= first_lsn;
-    let len = frame_bytes(count as usize);
+    let len = frame_bytes(payload_bytes);
     if !sound || len > bytes.len() {
         return None;
     }
@@ -196,7 +231,17 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if !checked && !plant::on(Bug::W5) {
         return None;
     }
-    Some(Frame { header: FrameHeader { tag, generation, count, first_lsn, durable_lsn }, payload, mask, len })
+    let mut payload = Cow::Borrowed(payload);
+    if mask != 0 {
+        apply(mask, payload.to_mut());
+    }
+    let whole = if is_run {
+        Run::split(&payload).is_some_and(|(run, rest)| run.count == count as usize && rest.is_empty())
+    } else {
+        (count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())
+    };
+    let header = FrameHeader { tag, generation, count, first_lsn, durable_lsn };
+    whole.then_some(Frame { header, payload, mask, is_run, len })
 }
 
 #[cfg(test)]
@@ -226,7 +271,7 @@ mod tests {
         assert_eq!(frame.header, header);
         assert_eq!(frame.len, bytes.len());
         let bits = |entry: &Entry| (entry.ts_us, entry.value.to_bits(), entry.quality);
-        assert!(frame.entries().map(|entry| bits(&entry)).eq(entries.iter().map(bits)));
+        assert!(frame.entries().iter().map(bits).eq(entries.iter().map(bits)));
     }
 
     /// The bytes of a frame as the times of another one's points.
@@ -241,24 +286,27 @@ mod tests {
         let mut entries = disguised(&inner);
         // Nor can the mask be foreseen.
         entries.extend((1..300u32).map(|mask| Entry {
-            ts_us: i64::from(MAGIC_WORD ^ mask),
-            value: f64::from_bits(MAGIC_WORD.into()),
+            ts_us: i64::from(MAGIC_WORDS[mask as usize % 2] ^ mask),
+            value: f64::from_bits(MAGIC_WORDS[0].into()),
             quality: mask as u8,
         }));
+        // Numbers of 64 bits, so that they stand in the run as they are.
+        entries.extend([i64::MIN, i64::MAX, 0].map(|ts_us| Entry { ts_us, value: f64::NAN, quality: 0 }));
+        let header = FrameHeader { count: entries.len() as u32, ..header };
         let mut bytes = Vec::new();
         encode(&mut bytes, &header, &entries);
-        assert!(words(&bytes[HEADER_BYTES..]).all(|word| word != MAGIC_WORD));
+        assert!(words(&bytes[HEADER_BYTES..]).all(|word| !MAGIC_WORDS.contains(&word)));
         assert!((ALIGN..bytes.len()).step_by(ALIGN).all(|at| decode(&bytes[at..]).is_err()));
         let bits = |entry: &Entry| (entry.ts_us, entry.value.to_bits(), entry.quality);
         let frame = decode(&bytes).unwrap();
         assert_ne!(frame.mask, 0);
-        assert!(frame.entries().map(|entry| bits(&entry)).eq(entries.iter().map(bits)));
+        assert!(frame.entries().iter().map(bits).eq(entries.iter().map(bits)));
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
-        let (_, entries, bytes) = sample();
-        let used = HEADER_BYTES + entries.len() * ENTRY_BYTES;
+        let (_, _, bytes) = sample();
+        let used = HEADER_BYTES + decode(&bytes).unwrap().payload.len();
         for bit in 0..used * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);

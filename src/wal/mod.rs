@@ -23,13 +23,14 @@ mod turn;
 
 pub(crate) use turn::Room;
 
+use crate::codec::run::Run;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::lsn::{Append, Generation, Lsn};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::TagId;
 use crate::sync::{Arc, Condvar, Guard, Mutex, Rank};
 use frame::FrameHeader;
 use ring::{Next, Ring};
@@ -169,12 +170,13 @@ impl Log {
 
     /// Appends one tag batch as one frame; a single point is a batch of one. On return it has positions, and is
     /// durable after a commit that covers them. A matter of memory only: when I/O is needed first, nothing is appended
-    /// and [`make_room`](Log::make_room) has to be called, without any lock.
+    /// and [`make_room`](Log::make_room) has to be called, without any lock. The batch is encoded already, so that the
+    /// lock is held for little more than a copy of it.
     ///
     /// # Errors
     /// `ReadOnly` after a failed sync.
-    pub(crate) fn batch_append(&self, tag: TagId, entries: &[Entry]) -> Result<Append> {
-        let frame_bytes = frame::frame_bytes(entries.len()) as u64;
+    pub(crate) fn batch_append(&self, tag: TagId, batch: &Run) -> Result<Append> {
+        let frame_bytes = frame::frame_bytes(batch.bytes.len()) as u64;
         let stale_lsn = plant::on(Bug::C4).then(|| self.lock().marks.appended);
         let mut state = self.lock();
         self.health.check()?;
@@ -185,14 +187,14 @@ impl Log {
         let header = FrameHeader {
             tag,
             generation: state.generation,
-            count: entries.len() as u32,
+            count: batch.count as u32,
             first_lsn,
             durable_lsn: state.marks.durable,
         };
-        frame::encode(&mut state.staging, &header, entries);
+        frame::encode_run(&mut state.staging, &header, batch.bytes);
         state.marks.appended = header.end_lsn();
         state.stats.appends += 1;
-        state.stats.appended_points += entries.len() as u64;
+        state.stats.appended_points += batch.count as u64;
         Ok(Append::Appended { first_lsn, end_lsn: header.end_lsn() })
     }
 

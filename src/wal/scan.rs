@@ -25,6 +25,8 @@ use crate::point::TagId;
 pub struct FrameAt {
     /// Byte offset.
     pub offset: u64,
+    /// Bytes that it takes.
+    pub len: u64,
     /// What the frame says about itself.
     pub header: FrameHeader,
 }
@@ -101,7 +103,7 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
                     break;
                 }
                 scan.generation.get_or_insert(frame.header.generation);
-                scan.frames.push(FrameAt { offset, header: frame.header });
+                scan.frames.push(FrameAt { offset, len: frame.len as u64, header: frame.header });
                 offset += frame.len as u64;
                 scan.end_offset = offset;
             }
@@ -134,7 +136,7 @@ fn frames_behind(bytes: &[u8], offset: usize) -> Vec<FrameHeader> {
     let mut found = Vec::new();
     let mut at = offset.next_multiple_of(frame::ALIGN);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        if rest.starts_with(&frame::MAGIC)
+        if frame::has_magic(rest)
             && let Ok(frame) = frame::decode(rest)
         {
             found.push(frame.header);

@@ -67,7 +67,7 @@ fn opening_again_and_again_changes_nothing() {
 
 #[test]
 fn a_flush_leaves_the_log_free() {
-    let store = Store::new(Config { segments_max: 8, sealed_max: 1000, ..small() });
+    let store = Store::new(Config { segments_max: 8, buffer_bytes: 1 << 30, ..small() });
     let engine = store.open();
     let mut count = 0;
     while engine.stats().busy_segments < 5 {
@@ -146,11 +146,14 @@ fn after_a_close_nothing_is_replayed() {
 
 #[test]
 fn a_point_that_a_block_holds_is_not_replayed_a_second_time() {
-    let store = Store::new(roomy());
+    // Memory is half full with all points, and no more so without those of the full buffer.
+    let store = Store::new(Config { buffer_bytes: 1_200, ..roomy() });
     let engine = store.open();
     // Tag 2 is the oldest in the log and keeps the checkpoint at 0, while the full buffer of tag 1 goes into a block.
     engine.write_batch(&points(2, 10)).unwrap();
-    engine.write_batch(&points(1, 55)).unwrap();
+    engine.write_batch(&points(1, 40)).unwrap();
+    engine.step().unwrap();
+    engine.write_batch(&points(1, 55)[40..]).unwrap();
     engine.step().unwrap();
     engine.sync().unwrap();
     let stats = engine.stats();

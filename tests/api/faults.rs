@@ -54,7 +54,7 @@ fn a_crash_while_the_log_has_no_space_keeps_what_was_durable() {
     // Half of the staged bytes have been written: one whole frame of 10 points, and the beginning of another.
     let engine = store.reopen(engine);
     assert_holds(&engine, 1, &points(1, 35));
-    assert_eq!(engine.recovery_report().torn_tails, [("wal-000.log".into(), 1024 + 224)]);
+    assert_eq!(engine.recovery_report().torn_tails, [("wal-000.log".into(), 512 + 160)]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_crash_after_a_failed_flush_finds_every_point_once() {
 #[test]
 fn a_ring_that_cannot_grow_for_want_of_space_makes_do_with_what_it_has() {
     for failing in [Op::Open(OpenMode::Create), Op::SetLen] {
-        let store = Store::new(small());
+        let store = Store::new(Config { buffer_bytes: 1 << 20, ..small() });
         let fault = Fault::new();
         let engine = store.open_hooked(fault.hook());
         fault.arm(failing, "wal-");
@@ -238,7 +238,7 @@ fn the_first_failed_sync_is_final_on_every_file() {
 
 #[test]
 fn a_failed_sync_of_the_background_step_is_heard_by_the_next_call() {
-    let store = Store::new(roomy());
+    let store = Store::new(Config { buffer_bytes: 800, ..roomy() });
     let fault = Fault::new();
     let engine = store.open_hooked(fault.hook());
     engine.write_batch(&points(1, 40)).unwrap();

@@ -91,7 +91,7 @@ fn everything_but_the_geometry_may_change_between_openings() {
         |config| (config.segments, config.segments_max) = (2, 2),
         |config| config.staging_bytes = 1,
         |config| config.flush_workers = 1,
-        |config| config.sealed_max = 1,
+        |config| config.buffer_bytes = 1,
         |config| config.manifest_bytes = 1,
         |config| config.backlog_points = 1,
         |config| config.backlog_points = 1 << 20,

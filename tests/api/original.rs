@@ -62,14 +62,15 @@ fn batches_and_flush_at_threshold() {
 fn auto_rolling_178_500_points_over_255_blocks() {
     const BLOCK_POINTS: usize = 700;
     const BLOCKS: usize = 255;
-    let store = Store::new(Config { block_points: BLOCK_POINTS, sealed_max: 16, ..config() });
+    let store = Store::new(Config { block_points: BLOCK_POINTS, buffer_bytes: 100_000, ..config() });
     let engine = store.open();
     let all = points(1, BLOCK_POINTS * BLOCKS);
     assert_eq!(all.len(), 178_500);
     for point in &all {
         engine.write(*point).unwrap();
     }
-    assert_eq!(engine.stats().blocks_written, 240, "15 times 16 sealed buffers, without any call to flush");
+    let written = engine.stats().blocks_written;
+    assert!((230..255).contains(&written), "as memory filled up, without any call to flush: {written}");
     assert_holds(&engine, 1, &all);
     engine.close().unwrap();
     assert_eq!(engine.stats().blocks_written, 255);
@@ -78,8 +79,10 @@ fn auto_rolling_178_500_points_over_255_blocks() {
     let blocks = || inspection.chunks.iter().flat_map(|chunk| &chunk.blocks);
     assert_eq!(blocks().count(), BLOCKS);
     assert!(blocks().all(|(block, intact)| *intact && block.count == BLOCK_POINTS as u32));
-    // 21 blocks of 80 + 700 * 17 bytes fit behind the header of a chunk of 256 KiB.
-    assert_eq!(inspection.chunks.len(), BLOCKS.div_ceil(21));
+    // A chunk of 256 KiB takes blocks until the next one has no room.
+    let in_chunk = |chunk: &tidewall::ChunkInfo| chunk.blocks.iter().map(|(block, _)| block.len).sum::<u32>();
+    let (_, full) = inspection.chunks.split_last().unwrap();
+    assert!(full.len() > 4 && full.iter().all(|chunk| in_chunk(chunk) > (256 << 10) - (16 << 10)));
 
     let engine = store.open();
     assert_holds(&engine, 1, &all);

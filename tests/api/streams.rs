@@ -325,7 +325,7 @@ fn each_stream_has_a_tail_of_its_own() {
     }
     let engine = store.open();
     let report = engine.recovery_report();
-    let expected = [("wal-000.log".to_owned(), 2 * 224), ("wal-02-000.log".to_owned(), 2 * 224)];
+    let expected = [("wal-000.log".to_owned(), 2 * 160), ("wal-02-000.log".to_owned(), 2 * 160)];
     assert_eq!(report.torn_tails, expected);
     // With their last frame the torn streams have lost the proof that their synced points were durable.
     assert_eq!((report.points_replayed, report.points_rewritten), (70, 20 + 10 + 20));
@@ -385,7 +385,7 @@ fn one_sync_is_one_disk_sync_of_each_stream_that_has_something_to_sync() {
 
 #[test]
 fn a_flush_frees_the_segments_of_every_stream() {
-    let store = Store::new(Config { segments_max: 8, sealed_max: 1000, block_points: 300, ..three() });
+    let store = Store::new(Config { segments_max: 8, buffer_bytes: 1 << 30, block_points: 300, ..three() });
     let engine = store.open();
     let mut n = 0;
     while engine.stats().busy_segments < 9 {

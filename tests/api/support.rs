@@ -23,7 +23,7 @@ pub fn small() -> Config {
         batch_points: 10,
         block_points: 40,
         backlog_points: 10,
-        sealed_max: 8,
+        buffer_bytes: 1_000,
         shards: 4,
         segment_bytes: 4096,
         segments: 2,
@@ -40,7 +40,7 @@ pub fn small() -> Config {
 
 /// A log that never gets full, so that nothing is flushed before the test says so.
 pub fn roomy() -> Config {
-    Config { segment_bytes: 1 << 20, chunk_bytes: 1 << 20, sealed_max: 1 << 20, ..small() }
+    Config { segment_bytes: 1 << 20, chunk_bytes: 1 << 20, buffer_bytes: 1 << 30, ..small() }
 }
 
 /// The `n`th point of a tag: a time, a value and a quality that no other point has all of.
@@ -57,7 +57,7 @@ pub fn points(tag: u32, count: usize) -> Vec<Point> {
 /// As [`small`], with log streams, and with the engine's own threads at the shortest tick there is. What they do not do,
 /// nobody does: no writer ever finds the backlog too long.
 pub fn with_threads(wal_streams: usize) -> Config {
-    Config { wal_streams, backlog_points: 1 << 20, sealed_max: 1 << 20, flush_delay_ms: Some(1), ..small() }
+    Config { wal_streams, backlog_points: 1 << 20, flush_delay_ms: Some(1), ..small() }
 }
 
 /// The log stream of a tag.

@@ -19,7 +19,7 @@ pub fn config() -> Config {
     Config {
         batch_points: 20,
         block_points: 400,
-        sealed_max: 4,
+        buffer_bytes: 2000,
         segment_bytes: 16 << 10,
         segments: 2,
         segments_max: 3,

@@ -7,7 +7,6 @@ use crate::disk::{SECTOR, SimDisk};
 use crate::record::{Event, Findings, Reading, Unit, UnitState};
 use crate::timeline::Timeline;
 use tidewall::plant::{self, Bug};
-use tidewall::wal::frame::frame_bytes;
 use tidewall::wal::scan::End;
 use tidewall::{Inspection, SegmentInfo, inspect};
 
@@ -107,7 +106,7 @@ fn frames(segment: &SegmentInfo, damage: &[(String, u64, String)]) -> Vec<Unit> 
             header.durable_lsn
         );
         let lsn = Some((header.first_lsn.0, header.end_lsn().0));
-        Unit { lsn, ..unit(at.offset, frame_bytes(header.count as usize) as u64, state, what) }
+        Unit { lsn, ..unit(at.offset, at.len, state, what) }
     };
     let mut units: Vec<_> = segment.frames.iter().enumerate().map(frame).collect();
     let end = segment.end_offset;

@@ -13,21 +13,22 @@ pub struct Frame {
     pub header: FrameHeader,
     /// Its points.
     pub entries: Vec<Entry>,
+    /// Bytes that its checksum covers, and the checksum.
+    pub used: usize,
     /// Bytes that it takes, padding included.
     pub len: usize,
 }
 
 /// The intact frame at the start of some bytes.
 pub fn frame(bytes: &[u8]) -> Option<Frame> {
-    let header = bytes.get(..48).filter(|header| header.starts_with(b"TWF1"))?;
+    let is_run = bytes.starts_with(b"TWF2");
+    let header = bytes.get(..48).filter(|header| is_run || header.starts_with(b"TWF1"))?;
     let (payload_bytes, count) = (u32_at(header, 8) as usize, u32_at(header, 24));
     let (first_lsn, durable_lsn) = (u64_at(header, 32), u64_at(header, 40));
     let used = 48 + payload_bytes;
     let len = used.div_ceil(8) * 8;
-    let meaningful = (1..=65_536).contains(&count)
-        && payload_bytes == count as usize * 17
-        && durable_lsn <= first_lsn
-        && first_lsn <= u64::MAX - u64::from(count);
+    let meaningful =
+        (1..=65_536).contains(&count) && durable_lsn <= first_lsn && first_lsn <= u64::MAX - u64::from(count);
     if !meaningful || len > bytes.len() || crc32fast::hash(&bytes[8..used]) != u32_at(header, 4) {
         return None;
     }
@@ -41,7 +42,12 @@ pub fn frame(bytes: &[u8]) -> Option<Frame> {
     // Nearly always 0: what keeps a payload from looking like a frame.
     let mask = bytes[28..32].iter().cycle();
     let payload: Vec<u8> = bytes[48..used].iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
-    Some(Frame { header, entries: columns(&payload), len })
+    let entries = if is_run {
+        run(&payload).filter(|(_, rest)| rest.is_empty())?.0
+    } else {
+        columns(&payload, count as usize)?
+    };
+    (entries.len() == count as usize).then_some(Frame { header, entries, used, len })
 }
 
 /// The intact block at the start of some bytes.
@@ -50,8 +56,7 @@ pub fn block(bytes: &[u8]) -> Option<(BlockRef, Vec<Entry>)> {
     let (payload_bytes, count) = (u32_at(header, 8) as usize, u32_at(header, 16));
     let len = 80 + payload_bytes;
     let crc = u32_at(header, 4);
-    let sum = count > 0 && payload_bytes == count as usize * 17 && len <= bytes.len();
-    if !sum || u32_at(header, 20) != 0 || crc32fast::hash(&bytes[8..len]) != crc {
+    if count == 0 || len > bytes.len() || crc32fast::hash(&bytes[8..len]) != crc {
         return None;
     }
     let named = BlockRef {
@@ -66,12 +71,98 @@ pub fn block(bytes: &[u8]) -> Option<(BlockRef, Vec<Entry>)> {
         first_ts: u64_at(header, 56) as i64,
         last_ts: u64_at(header, 64) as i64,
     };
-    let entries = columns(&bytes[80..len]);
+    let entries = match u32_at(header, 20) {
+        0 => columns(&bytes[80..len], count as usize)?,
+        1 => runs(&bytes[80..len])?,
+        _ => return None,
+    };
     // Each time once, in order of time: so says the first one's writer, and decoding does not look at every one again.
     let ends = (entries[0].ts_us, entries[entries.len() - 1].ts_us) == (named.first_ts, named.last_ts);
-    let sound =
-        ends && named.first_lsn < named.end_lsn && named.first_ts <= named.last_ts && u64_at(header, 72) == 0;
+    let sound = ends
+        && entries.len() == count as usize
+        && named.first_lsn < named.end_lsn
+        && named.first_ts <= named.last_ts
+        && u64_at(header, 72) == 0;
     sound.then_some((named, entries))
+}
+
+/// Runs that begin later and later.
+fn runs(mut payload: &[u8]) -> Option<Vec<Entry>> {
+    let (mut entries, mut begin): (Vec<Entry>, Option<i64>) = (Vec::new(), None);
+    while !payload.is_empty() {
+        let (more, rest) = run(payload)?;
+        if begin.is_some_and(|begin| begin >= more[0].ts_us) {
+            return None;
+        }
+        begin = Some(more[0].ts_us);
+        entries.extend(more);
+        payload = rest;
+    }
+    (!entries.is_empty()).then_some(entries)
+}
+
+/// The run at the start of some bytes, and what follows it.
+fn run(bytes: &[u8]) -> Option<(Vec<Entry>, &[u8])> {
+    let header = bytes.get(..32)?;
+    let count = usize::from(u16::from_le_bytes([header[0], header[1]])) + 1;
+    let [time_bits, value_bits, scale, predictor, quality_bytes, exceptions] =
+        [2, 3, 4, 5, 6, 7].map(|at| usize::from(header[at]));
+    let known = time_bits <= 64
+        && value_bits <= 64
+        && (scale <= 14 || (scale == 255 && exceptions == 0))
+        && predictor <= 1
+        && quality_bytes <= 1;
+    if !known {
+        return None;
+    }
+    let mut at = 32;
+    let mut column = |len: usize| {
+        at += len;
+        bytes.get(at - len..at)
+    };
+    let times = column(((count - 1) * time_bits).div_ceil(8))?;
+    let values = column(((count - predictor) * value_bits).div_ceil(8))?;
+    let qualities = column(if quality_bytes == 0 { 1 } else { count })?;
+    let exceptions = column(10 * exceptions)?;
+    let rest = &bytes[at..];
+
+    let (mut ts_us, step, base) = (u64_at(header, 8), u64_at(header, 16), u64_at(header, 24));
+    let mut integer = base;
+    let mut entries = Vec::new();
+    for n in 0..count {
+        if n > 0 {
+            ts_us = ts_us.wrapping_add(step).wrapping_add(bits_at(times, (n - 1) * time_bits, time_bits));
+        }
+        if predictor == 0 {
+            integer = base.wrapping_add(bits_at(values, n * value_bits, value_bits));
+        } else if n > 0 {
+            let zigzag = bits_at(values, (n - 1) * value_bits, value_bits);
+            let by = if zigzag % 2 == 0 { zigzag / 2 } else { !(zigzag / 2) };
+            integer = integer.wrapping_add(by);
+        }
+        let value = if scale == 255 {
+            f64::from_bits(integer)
+        } else {
+            // An integer of up to 51 bits; what lies beyond is nothing that a writer leaves.
+            let shifted = f64::from_bits(integer.wrapping_add(6_755_399_441_055_744_f64.to_bits()));
+            (shifted - 6_755_399_441_055_744.0) / 10_f64.powi(scale as i32)
+        };
+        let quality = qualities[if quality_bytes == 0 { 0 } else { n }];
+        entries.push(Entry { ts_us: ts_us as i64, value, quality });
+    }
+    for exception in exceptions.chunks_exact(10) {
+        let at = usize::from(u16::from_le_bytes([exception[0], exception[1]]));
+        entries.get_mut(at)?.value = f64::from_bits(u64_at(exception, 2));
+    }
+    Some((entries, rest))
+}
+
+/// A number of so many bits, bit by bit.
+fn bits_at(bytes: &[u8], first: usize, width: usize) -> u64 {
+    (0..width).fold(0, |number, n| {
+        let bit = first + n;
+        number | u64::from(bytes[bit / 8] >> (bit % 8) & 1) << n
+    })
 }
 
 /// Bytes of the record at the start of some bytes up to its padding, if its checksum and lengths are right; its fields
@@ -83,14 +174,13 @@ pub fn record(bytes: &[u8]) -> Option<usize> {
     (whole && crc32fast::hash(&bytes[8..used]) == u32_at(header, 4)).then_some(used)
 }
 
-fn columns(payload: &[u8]) -> Vec<Entry> {
-    let count = payload.len() / 17;
+fn columns(payload: &[u8], count: usize) -> Option<Vec<Entry>> {
     let entry = |n: usize| Entry {
         ts_us: u64_at(payload, 8 * n) as i64,
         value: f64::from_bits(u64_at(payload, 8 * (count + n))),
         quality: payload[16 * count + n],
     };
-    (0..count).map(entry).collect()
+    (payload.len() == 17 * count).then(|| (0..count).map(entry).collect())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -119,7 +119,7 @@ fn blocks(offset: u64, bytes: &[u8]) -> Vec<Piece> {
     let (mut at, mut found) = (0, Vec::new());
     while let Some((block, _)) = bytes.get(at..).and_then(block::parse) {
         found.push(Piece::Block(offset + at as u64, block));
-        at += block::block_bytes(block.count as usize).max(1);
+        at += block.len as usize;
     }
     found
 }

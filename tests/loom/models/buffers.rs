@@ -6,6 +6,7 @@ use super::engine::{open, query, reopened};
 use super::log::{config, tag};
 use super::{Model, Twin, all, bounded, together};
 use crate::buffer::{Buffers, Drained, Scope, Tails};
+use crate::codec::run::{Encoder, Run};
 use crate::config::Config;
 use crate::lsn::{Append, Lsn};
 use crate::plant::Bug;
@@ -109,11 +110,12 @@ pub(super) const SEALED_COUNT: Model = Model {
 fn append_one(buffers: &Buffers, log: &AtomicU64) {
     let entry = Entry { ts_us: 0, value: 0.5, quality: 192 };
     buffers.accept(&mut buffers.lock(tag(0)), tag(0), [entry].into_iter());
-    let append = &mut |_, _: &[Entry]| {
+    let append = &mut |_, _: &Run| {
         let first_lsn = Lsn(log.fetch_add(1, Ordering::Relaxed));
         Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(1) })
     };
-    assert_eq!(buffers.append_tails(0, Tails::Full, append).expect("memory"), Drained::All);
+    let appended = buffers.append_tails(0, Tails::Full, &mut Encoder::default(), append);
+    assert_eq!(appended.expect("memory"), Drained::All);
 }
 
 /// What the first thread's flush calls checkpointed is not what the others append meanwhile.

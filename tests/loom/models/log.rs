@@ -1,6 +1,7 @@
 //! One log on a disk in memory, without the engine above it.
 
 use super::disk::MemDisk;
+use crate::codec::run::{Encoder, Run};
 use crate::config::Config;
 use crate::disk::{Disk, OpenMode};
 use crate::error::Result;
@@ -15,13 +16,12 @@ use crate::wal::{Log, Room, Start, segment_name};
 
 pub(super) const SECTOR_BYTES: u64 = 512;
 
-/// The smallest sizes that the engine allows: a frame of one point takes 72 bytes.
+/// The smallest sizes that the engine allows: a frame of one point takes 88 bytes.
 pub(super) fn config() -> Config {
     Config {
         batch_points: 1,
         block_points: 4,
         backlog_points: 64,
-        sealed_max: 64,
         shards: 1,
         segment_bytes: 2 * SECTOR_BYTES,
         segments: 2,
@@ -68,8 +68,11 @@ pub(super) fn try_append(log: &Log, number: usize) -> Result<Option<Lsn>> {
 /// As [`try_append`], a frame of so many points.
 pub(super) fn try_append_points(log: &Log, number: usize, points: usize) -> Result<Option<Lsn>> {
     let entries = vec![Entry { ts_us: number as i64, value: 0.5, quality: 192 }; points];
+    let mut bytes = Vec::new();
+    Encoder::default().encode(&mut bytes, &entries);
+    let (batch, _) = Run::split(&bytes).expect("just encoded");
     loop {
-        match log.batch_append(tag(number), &entries)? {
+        match log.batch_append(tag(number), &batch)? {
             Append::Appended { end_lsn, .. } => return Ok(Some(end_lsn)),
             Append::NoRoom { frame_bytes } => match log.make_room(frame_bytes)? {
                 Room::Made => {}

@@ -38,12 +38,12 @@ pub(super) const FULL_RING: Model = Model {
     ],
 };
 
-/// One point of backlog and one sealed buffer are too much: nearly every write has to append and to flush first.
+/// One point of backlog and one byte in memory are too much: nearly every write has to append and to flush first.
 pub(super) const BACKPRESSURE: Model = Model {
     name: "backpressure",
     question: "Do writers that find the engine behind all get on, and is it never further behind than they allow?",
     body: |threads| {
-        let config = Config { backlog_points: 1, sealed_max: 1, block_points: 1, ..config() };
+        let config = Config { backlog_points: 1, buffer_bytes: 1, block_points: 1, ..config() };
         let engine = open(&MemDisk::new(), config);
         let points = if threads == 2 { 2 } else { 1 };
         let shared = engine.clone();

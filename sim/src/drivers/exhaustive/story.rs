@@ -140,7 +140,7 @@ impl Story {
 const LONGEST: usize = 64;
 
 /// Points of a full batch: a frame of them crosses a sector.
-const BATCH: usize = 30;
+const BATCH: usize = 60;
 
 const TAGS: u32 = 2;
 
@@ -153,7 +153,7 @@ impl Geometry {
             batch_points: BATCH,
             block_points: 2 * BATCH,
             backlog_points: 4 * BATCH,
-            sealed_max: 4,
+            buffer_bytes: 2400,
             shards: 1,
             wal_streams: if self.two_streams { 2 } else { 1 },
             segment_bytes: 4 * sector_bytes,
@@ -374,7 +374,9 @@ impl Play {
     fn point(&mut self, tag: u32) -> Point {
         self.written += 1;
         let time = self.written - u32::from(self.written.is_multiple_of(5));
-        Point::new(tag, i64::from(time) * 10, f64::from(self.written))
+        // All bits of it, so that no codec makes a frame of them fit into a sector.
+        let value = u64::from(self.written).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Point::new(tag, i64::from(time) * 10, f64::from_bits(value))
     }
 
     /// A call that makes everything durable.

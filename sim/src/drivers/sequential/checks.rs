@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What memory takes for a point, at most: it may have a run of its own, with a header and a place in the index.
+const POINT_BYTES_MAX: u64 = 32 + 17 + 24;
+
 impl Run<'_> {
     /// I7, and that a tag's tail is bounded.
     pub(super) fn check_watermarks(&mut self) -> Step {
@@ -34,11 +37,11 @@ impl Run<'_> {
             let story = format!("{waiting} accepted points are in no frame, {most} may be");
             return Err(Violation::new(Verdict::Stuck, "batching", story));
         }
-        // What waits may be sealed in one pass, before the next call looks at the limit.
-        let sealed_max = streams * config.sealed_max as u64 + most;
-        if stats.sealed_buffers > sealed_max && !self.troubled {
-            let story = format!("{} sealed buffers wait, {sealed_max} may", stats.sealed_buffers);
-            return Err(Violation::new(Verdict::Stuck, "sealed_max", story));
+        // What waits may be appended in one pass, before the next call looks at the limit.
+        let buffer_bytes = config.buffer_bytes + streams + most * POINT_BYTES_MAX;
+        if stats.buffered_bytes > buffer_bytes && !self.troubled {
+            let story = format!("{} bytes are in memory, {buffer_bytes} may be", stats.buffered_bytes);
+            return Err(Violation::new(Verdict::Stuck, "buffer_bytes", story));
         }
         Ok(())
     }

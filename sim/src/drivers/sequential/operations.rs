@@ -11,7 +11,7 @@ impl Run<'_> {
             many => engine.write_batch(many),
         });
         if io_ops.is_some_and(|before| self.disk.io_ops() != before) {
-            let story = "the backlog was short, little was sealed, and a write used the disk";
+            let story = "the backlog was short, memory was not full, and a write used the disk";
             return Err(Violation::new(Verdict::Stuck, "write does not wait for the disk", story));
         }
         let accepted = match &result {
@@ -48,7 +48,7 @@ impl Run<'_> {
         }
         let stats = self.engine().stats();
         stats.backlog_points < self.config.backlog_points as u64
-            && stats.sealed_buffers < self.config.sealed_max as u64
+            && stats.buffered_bytes < (self.config.buffer_bytes / self.config.wal_streams as u64).max(1)
     }
 
     /// Whether a write that could not be made durable was accepted: the contract allows both.
@@ -139,9 +139,9 @@ impl Run<'_> {
             let story = format!("after two steps {appended} points are in the log, of {expected} accepted");
             return Err(Violation::new(Verdict::Stuck, "step", story));
         }
-        let sealed = self.engine().stats().sealed_buffers;
-        if sealed > 0 && !self.disk.is_dead() {
-            let story = format!("{sealed} sealed buffers are left after a step");
+        let (bytes, streams) = (self.engine().stats().buffered_bytes, self.config.wal_streams as u64);
+        if bytes >= self.config.buffer_bytes.div_ceil(2).max(1) + streams && !self.disk.is_dead() {
+            let story = format!("{bytes} bytes are left in memory after a step");
             return Err(Violation::new(Verdict::Stuck, "step", story));
         }
         self.handed = !self.disk.is_dead();

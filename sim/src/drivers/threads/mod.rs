@@ -391,7 +391,7 @@ fn plain(config: &scheduled::Config) -> Config {
         batch_points: config.batch_points,
         block_points: config.block_points,
         backlog_points: config.backlog_points,
-        sealed_max: config.sealed_max,
+        buffer_bytes: config.buffer_bytes,
         shards: config.shards,
         wal_streams: config.wal_streams,
         segment_bytes: config.segment_bytes,

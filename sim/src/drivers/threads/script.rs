@@ -57,7 +57,7 @@ impl Life {
             batch_points,
             block_points: chooser.pick(shape, &[6, 2, 16]),
             backlog_points: chooser.pick(shape, &[12, 1, 4]),
-            sealed_max: chooser.pick(shape, &[4, 1]),
+            buffer_bytes: chooser.pick(shape, &[600, 1, 100_000]),
             flush_workers: chooser.pick(shape, &[1, 2]),
             flush_delay_ms: chooser.pick(shape, &[Some(1), Some(1), None]),
             ..geometry.clone()

@@ -111,7 +111,7 @@ impl Caller {
     }
 
     /// Waits until the background threads have done what they were woken for: the calls are over, so where nothing has
-    /// failed there is no full batch left that somebody rang for, and nothing sealed.
+    /// failed there is no full batch left that somebody rang for, and no more in memory than the flusher leaves there.
     fn settle(&self, engine: &Engine, life: &Life) {
         let config = &life.config;
         if config.flush_delay_ms.is_none() {
@@ -124,7 +124,8 @@ impl Caller {
         }
         // As `Config::wake_points`: 17 bytes a point.
         let wake = (config.staging_bytes / 17 / 3 * 2).min(config.backlog_points / 2).max(1) as u64;
-        let most = (wake - 1) * config.wal_streams as u64;
+        let streams = config.wal_streams as u64;
+        let most = (wake - 1) * streams;
         if failures > 0 {
             // Errors end no thread: on a disk that is sound again, a ring in each stream is answered.
             self.disk.heal();
@@ -147,13 +148,13 @@ impl Caller {
             let excused = self.disk.is_dead() || told.failed.len() > failures || told.violation.is_some();
             drop(told);
             let stats = engine.stats();
-            left = (stats.backlog_points, stats.sealed_buffers);
-            if excused || (left.0 <= most && left.1 == 0) {
+            left = (stats.backlog_points, stats.buffered_bytes);
+            if excused || (left.0 <= most && left.1 < config.buffer_bytes.div_ceil(2).max(streams)) {
                 return;
             }
             shuttle::thread::yield_now();
         }
-        let story = format!("backlog and sealed buffers that no thread works on: {left:?}");
+        let story = format!("backlog and bytes in memory that no thread works on: {left:?}");
         self.world.violate(Violation::new(Verdict::Stuck, "a ring is never lost", story));
     }
 

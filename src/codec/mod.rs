@@ -1,6 +1,13 @@
-//! Little-endian numbers in and out of byte slices, and columns of entries.
+//! Points as bytes. Reading never panics: bytes from a disk are decoded into outcomes.
 //!
-//! Reading never panics: bytes from a disk are decoded into outcomes.
+//! | file | subject |
+//! |---|---|
+//! | `run` | points of one tag in few bytes: what frames, buffers and blocks hold |
+//! | `bits` | numbers of one width, packed |
+//! | this one | little-endian numbers, and the raw columns of the first format version |
+
+mod bits;
+pub(crate) mod run;
 
 use crate::point::Entry;
 
@@ -24,6 +31,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|bytes| bytes[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {

@@ -1,0 +1,131 @@
+//! Encoded points of one tag: runs, one behind the other, as they went into the log.
+
+use crate::codec::run::{Encoder, Run, Times};
+use crate::point::{Entry, overlaps};
+use std::ops::{Range, RangeBounds};
+
+/// One run's place and times.
+#[derive(Clone, Copy, Debug)]
+struct RunAt {
+    /// Behind its last byte.
+    end: usize,
+    min_ts: i64,
+    max_ts: i64,
+}
+
+/// An encoded run of which it is not settled whether it counts.
+#[must_use]
+pub(crate) struct Draft {
+    times: Times,
+    points: usize,
+}
+
+/// Points in the order in which they were accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runs {
+    bytes: Vec<u8>,
+    index: Vec<RunAt>,
+    points: usize,
+    /// Two points that follow each other are not in order of time. Once so, it stays so.
+    unordered: bool,
+    last_ts: i64,
+}
+
+impl Runs {
+    pub(crate) fn points(&self) -> usize {
+        self.points
+    }
+
+    /// Number of runs.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Memory that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len() + self.index.len() * size_of::<RunAt>()
+    }
+
+    /// Every point is later than the one before.
+    pub(crate) fn in_order(&self) -> bool {
+        !self.unordered
+    }
+
+    /// Encodes entries into a run behind the others, which is not one of them before it is kept.
+    pub(crate) fn draft(&mut self, encoder: &mut Encoder, entries: &[Entry]) -> Draft {
+        Draft { times: encoder.encode(&mut self.bytes, entries), points: entries.len() }
+    }
+
+    pub(crate) fn drafted(&self) -> Run<'_> {
+        Run::split(&self.bytes[self.start(self.len())..]).expect("there is a draft").0
+    }
+
+    pub(crate) fn keep(&mut self, draft: Draft) {
+        self.count(draft.points, draft.times);
+    }
+
+    pub(crate) fn discard(&mut self, _draft: Draft) {
+        self.bytes.truncate(self.start(self.len()));
+    }
+
+    /// Encodes entries into one run and adds it.
+    pub(crate) fn encode(&mut self, encoder: &mut Encoder, entries: &[Entry]) {
+        let draft = self.draft(encoder, entries);
+        self.keep(draft);
+    }
+
+    /// Adds a run that is encoded already.
+    pub(crate) fn push(&mut self, run: &Run) {
+        self.bytes.extend_from_slice(run.bytes);
+        self.count(run.count, run.times());
+    }
+
+    fn count(&mut self, points: usize, times: Times) {
+        let follows = self.points == 0 || self.last_ts < times.first;
+        self.unordered |= !follows || !times.rising;
+        self.last_ts = times.last;
+        self.points += points;
+        self.index.push(RunAt { end: self.bytes.len(), min_ts: times.min, max_ts: times.max });
+    }
+
+    /// Where run number `at` begins.
+    fn start(&self, at: usize) -> usize {
+        at.checked_sub(1).map_or(0, |before| self.index[before].end)
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Run<'_> {
+        Run::split(&self.bytes[self.start(at)..self.index[at].end]).expect("only whole runs are added").0
+    }
+
+    /// The bytes of some of them.
+    pub(crate) fn slice(&self, runs: Range<usize>) -> &[u8] {
+        &self.bytes[self.start(runs.start)..self.start(runs.end)]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Run<'_>> {
+        (0..self.index.len()).map(|at| self.get(at))
+    }
+
+    /// Whether some of them may be in `range`.
+    pub(crate) fn overlaps(&self, range: &impl RangeBounds<i64>) -> bool {
+        self.index.iter().any(|run| overlaps(range, run.min_ts, run.max_ts))
+    }
+
+    /// Calls `each` with the entries in `range`, in the order of their acceptance.
+    pub(crate) fn for_each(&self, range: &impl RangeBounds<i64>, mut each: impl FnMut(Entry)) {
+        for (at, run) in self.index.iter().enumerate() {
+            if !overlaps(range, run.min_ts, run.max_ts) {
+                continue;
+            }
+            if range.contains(&run.min_ts) && range.contains(&run.max_ts) {
+                self.get(at).for_each(&mut each);
+            } else {
+                self.get(at).for_each(|entry| {
+                    if range.contains(&entry.ts_us) {
+                        each(entry);
+                    }
+                });
+            }
+        }
+    }
+}
