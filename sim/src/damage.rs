@@ -135,8 +135,7 @@ fn flip_anywhere(chooser: &mut Chooser, inspection: &Inspection, files: &[(Strin
 fn flip_where_it_matters(chooser: &mut Chooser, inspection: &Inspection) -> Option<Strike> {
     let mut places: Vec<(&str, Range<u64>)> = Vec::new();
     for segment in inspection.segments.iter().filter(|segment| !segment.live.is_empty()) {
-        let used =
-            |at: &FrameAt| (&segment.file[..], at.offset..at.offset + 48 + u64::from(at.header.count) * 17);
+        let used = |at: &FrameAt| (&segment.file[..], at.offset..at.offset + at.used);
         places.extend(segment.frames.iter().map(used));
     }
     for chunk in inspection.chunks.iter().filter(|chunk| !chunk.blocks.is_empty()) {
@@ -247,7 +246,7 @@ fn hit_in_segment(
 ) -> Expected {
     let version = inspection.version.as_ref().and_then(|version| version.streams.get(segment.stream));
     let Some(version) = version.filter(|_| !segment.live.is_empty()) else { return Expected::Unharmed };
-    let used = |at: &FrameAt| at.offset..at.offset + 48 + u64::from(at.header.count) * 17;
+    let used = |at: &FrameAt| at.offset..at.offset + at.used;
     let place = |index: usize| {
         let next = segment.frames.get(index + 1).map_or(segment.end_offset, |next| next.offset);
         segment.frames[index].offset..next

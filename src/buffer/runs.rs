@@ -68,12 +68,6 @@ impl Runs {
         self.bytes.truncate(self.start(self.len()));
     }
 
-    /// Encodes entries into one run and adds it.
-    pub(crate) fn encode(&mut self, encoder: &mut Encoder, entries: &[Entry]) {
-        let draft = self.draft(encoder, entries);
-        self.keep(draft);
-    }
-
     /// Adds a run that is encoded already.
     pub(crate) fn push(&mut self, run: &Run) {
         self.bytes.extend_from_slice(run.bytes);

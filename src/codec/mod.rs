@@ -50,23 +50,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends entries as three columns: all times, all values, all qualities.
-///
-/// Columns rather than rows: a codec that shrinks them works on one kind of number at a time.
-pub(crate) fn put_columns(out: &mut Vec<u8>, entries: &[Entry]) {
-    let start = out.len();
-    out.resize(start + entries.len() * ENTRY_BYTES, 0);
-    // One pass over the entries, three places to write to: twice as fast as a pass for each column.
-    let (times, rest) = out[start..].split_at_mut(entries.len() * 8);
-    let (values, qualities) = rest.split_at_mut(entries.len() * 8);
-    let columns = times.chunks_exact_mut(8).zip(values.chunks_exact_mut(8)).zip(qualities);
-    for (entry, ((time, value), quality)) in entries.iter().zip(columns) {
-        time.copy_from_slice(&entry.ts_us.to_le_bytes());
-        value.copy_from_slice(&entry.value.to_bits().to_le_bytes());
-        *quality = entry.quality;
-    }
-}
-
 /// The times of the first and the last of `count` entries in a column payload.
 pub(crate) fn first_and_last_time(payload: &[u8], count: usize) -> Option<(i64, i64)> {
     let time = |at: usize| Reader(payload.get(8 * at..)?).i64();

@@ -162,11 +162,11 @@ pub fn frame_bytes_max(count: usize) -> usize {
     frame_bytes(run::bytes_max(count))
 }
 
-/// Appends a frame of these entries, as many as `header` says.
+/// Appends a frame. `header.count` is taken from `entries`.
 pub fn encode(out: &mut Vec<u8>, header: &FrameHeader, entries: &[Entry]) {
     let mut bytes = Vec::new();
     run::Encoder::default().encode(&mut bytes, entries);
-    encode_run(out, header, &bytes);
+    encode_run(out, &FrameHeader { count: entries.len() as u32, ..*header }, &bytes);
 }
 
 /// Appends a frame of a run, which has as many points as `header` says.

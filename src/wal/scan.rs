@@ -25,8 +25,8 @@ use crate::point::TagId;
 pub struct FrameAt {
     /// Byte offset.
     pub offset: u64,
-    /// Bytes that it takes.
-    pub len: u64,
+    /// Bytes that hold it, without the zeros up to a multiple of [`frame::ALIGN`].
+    pub used: u64,
     /// What the frame says about itself.
     pub header: FrameHeader,
 }
@@ -103,7 +103,8 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
                     break;
                 }
                 scan.generation.get_or_insert(frame.header.generation);
-                scan.frames.push(FrameAt { offset, len: frame.len as u64, header: frame.header });
+                let used = (frame::HEADER_BYTES + frame.payload.len()) as u64;
+                scan.frames.push(FrameAt { offset, used, header: frame.header });
                 offset += frame.len as u64;
                 scan.end_offset = offset;
             }

@@ -8,7 +8,7 @@ use tidewall::{Config, Error, inspect};
 /// Three tags in blocks of several chunks, and 40 points of each in two segments of the log only.
 fn store_with_data() -> Store {
     // Nothing but a full ring and a call flushes.
-    let store = Store::new(Config { buffer_bytes: 1 << 20, ..small() });
+    let store = Store::new(Config { buffer_bytes: 1 << 20, segments: 4, ..small() });
     let engine = store.open();
     for n in 0..900 {
         for tag in 1..=3 {

@@ -106,7 +106,7 @@ fn frames(segment: &SegmentInfo, damage: &[(String, u64, String)]) -> Vec<Unit> 
             header.durable_lsn
         );
         let lsn = Some((header.first_lsn.0, header.end_lsn().0));
-        Unit { lsn, ..unit(at.offset, at.len, state, what) }
+        Unit { lsn, ..unit(at.offset, at.used, state, what) }
     };
     let mut units: Vec<_> = segment.frames.iter().enumerate().map(frame).collect();
     let end = segment.end_offset;
