@@ -2,7 +2,8 @@
 //!
 //! Nothing is changed here, and nothing is believed: each finding says what was intact and what was not.
 
-use crate::disk::{Disk, OpenMode, read_all};
+use crate::disk::{Disk, DiskFile, OpenMode, read_all, read_data};
+use crate::sync::Arc;
 use crate::error::{Corruption, Error, Result};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
@@ -14,6 +15,9 @@ use crate::wal::{scan, segment_name, segment_place};
 pub(crate) struct Segment {
     pub(crate) stream: usize,
     pub(crate) slot: usize,
+    /// Of the file.
+    pub(crate) len: u64,
+    /// Without the zeros behind what was ever written.
     pub(crate) bytes: Vec<u8>,
     pub(crate) scan: scan::SegmentScan,
 }
@@ -28,9 +32,13 @@ pub(crate) struct Log {
 }
 
 pub(crate) fn read_file(disk: &dyn Disk, name: &str) -> Result<Vec<u8>> {
-    let file = disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))?;
-    read_all(&*file).map_err(|error| Error::io("read", name, error))
+    read_all(&*open_file(disk, name)?).map_err(|error| Error::io("read", name, error))
 }
+
+fn open_file(disk: &dyn Disk, name: &str) -> Result<Arc<dyn DiskFile>> {
+    disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))
+}
+
 
 /// The manifest; `Corrupt` if there is one and it is not whole.
 pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<manifest::Loaded> {
@@ -50,8 +58,11 @@ pub(crate) fn read_segment(
     sector_bytes: u64,
     streams: usize,
 ) -> Result<Segment> {
-    let bytes = read_file(disk, &segment_name(stream, slot))?;
-    Ok(scan_segment((stream, slot), bytes, sector_bytes, streams))
+    let name = segment_name(stream, slot);
+    let file = open_file(disk, &name)?;
+    let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
+    let bytes = read_data(&*file).map_err(|error| Error::io("read", &name, error))?;
+    Ok(Segment { len, ..scan_segment((stream, slot), bytes, sector_bytes, streams) })
 }
 
 /// A segment with these bytes, scanned.
@@ -62,7 +73,7 @@ pub(crate) fn scan_segment(
     streams: usize,
 ) -> Segment {
     let scan = scan::segment(&bytes, sector_bytes, |tag| tag.stream(streams) == stream);
-    Segment { stream, slot, bytes, scan }
+    Segment { stream, slot, len: bytes.len() as u64, bytes, scan }
 }
 
 /// The logs of all streams, each from where `from` says on. Segments of streams that the store does not have are no

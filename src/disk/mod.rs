@@ -60,6 +60,11 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// At or behind this offset every byte is zero: what is reserved and was never written need not be read. The length, for a
+    /// disk that does not know better.
+    fn data_len(&self) -> io::Result<u64> {
+        self.len()
+    }
     /// Cuts or extends the file; new bytes read as zero, and space for them is reserved where the file system can.
     /// Like a write, in doubt until [`sync`](DiskFile::sync).
     fn set_len(&self, len: u64) -> io::Result<()>;
@@ -72,7 +77,16 @@ pub trait DiskFile: Send + Sync {
 
 /// The whole content of a file.
 pub(crate) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    read_up_to(file, file.len()?)
+}
+
+/// The whole content of a file, but for zeros at its end that were never written.
+pub(crate) fn read_data(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    read_up_to(file, file.data_len()?)
+}
+
+fn read_up_to(file: &dyn DiskFile, len: u64) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut bytes = vec![0; len];
     file.read_at(0, &mut bytes)?;
     Ok(bytes)

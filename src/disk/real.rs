@@ -124,12 +124,41 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn data_len(&self) -> io::Result<u64> {
+        let len = self.len()?;
+        #[cfg(target_os = "linux")]
+        if let Some(written) = end_of_data(&self.0, len) {
+            return Ok(written);
+        }
+        Ok(len)
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         if len > self.0.metadata()?.len() {
             reserve(&self.0, len)?;
         }
         self.0.set_len(len)
     }
+}
+
+/// Where the last hole of a file of this length begins: what is reserved and was never written is one. `None` where the file
+/// system cannot tell. Only the position of the handle moves, which nobody uses.
+#[cfg(target_os = "linux")]
+fn end_of_data(file: &File, len: u64) -> Option<u64> {
+    use nix::errno::Errno;
+    use nix::unistd::{Whence, lseek};
+    let seek = |offset: u64, whence| match lseek(file, i64::try_from(offset).ok()?, whence) {
+        Ok(found) => Some(Some(found as u64)),
+        // No data behind this offset.
+        Err(Errno::ENXIO) => Some(None),
+        Err(_) => None,
+    };
+    let mut end = 0;
+    while end < len {
+        let Some(data) = seek(end, Whence::SeekData)? else { break };
+        end = seek(data, Whence::SeekHole)?.unwrap_or(len);
+    }
+    Some(end.min(len))
 }
 
 /// Reserves space up to `len`, so that a later write cannot run out of it and a sync after it has no block
