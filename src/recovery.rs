@@ -321,8 +321,7 @@ fn complete_ring(
     // A file that is not whole and holds no part of the log is what is left of a segment that could not be made. The
     // ring can do without it, as it did before, and makes it anew when it has to grow.
     let whole = |(index, segment): &(usize, &survey::Segment)| {
-        segment.len == config.segment_bytes
-            || log.chain.parts.iter().any(|part| part.segment == *index)
+        segment.len == config.segment_bytes || log.chain.parts.iter().any(|part| part.segment == *index)
     };
     let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
     let (mut files, mut made) = (Vec::new(), 0);

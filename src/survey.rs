@@ -3,12 +3,12 @@
 //! Nothing is changed here, and nothing is believed: each finding says what was intact and what was not.
 
 use crate::disk::{Disk, DiskFile, OpenMode, read_all, read_data};
-use crate::sync::Arc;
 use crate::error::{Corruption, Error, Result};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
 use crate::store::version::{StreamVersion, Version};
 use crate::store::{chunk, manifest};
+use crate::sync::Arc;
 use crate::wal::{scan, segment_name, segment_place};
 
 /// One segment file.
@@ -38,7 +38,6 @@ pub(crate) fn read_file(disk: &dyn Disk, name: &str) -> Result<Vec<u8>> {
 fn open_file(disk: &dyn Disk, name: &str) -> Result<Arc<dyn DiskFile>> {
     disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))
 }
-
 
 /// The manifest; `Corrupt` if there is one and it is not whole.
 pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<manifest::Loaded> {
