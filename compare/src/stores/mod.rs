@@ -1,0 +1,143 @@
+//! The stores, behind one trait. A new one is a file, and a line in [`ALL`].
+
+mod batcher;
+mod limits;
+mod okaywal;
+mod tidewall;
+
+use crate::Result;
+use ::tidewall::Point;
+use std::path::Path;
+
+/// How points arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Shape {
+    /// One at a time, round-robin over the tags. Who needs batches makes them.
+    Points,
+    /// 100 of one tag at a time, round-robin over the tags.
+    Batches,
+}
+
+/// What a store may know of the work before it.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// How points arrive.
+    pub shape: Shape,
+    /// Each call of `write` is followed by `sync`, by several threads at once.
+    pub immediate: bool,
+    /// About how many points will be written.
+    pub points: usize,
+}
+
+/// An open store.
+pub trait Store: Sync {
+    /// One for each thread that writes.
+    fn writer(&self) -> Result<Box<dyn Writer + Send + '_>>;
+    /// The points of a tag from `from` and before `to`, in order of time.
+    fn query(&self, tag: u32, from_us: i64, to_us: i64) -> Result<Vec<Point>>;
+    /// Ends in the way that the store calls clean.
+    fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// A way to write.
+pub trait Writer {
+    /// Takes points in the order of their arrival: a call is a thousand of several tags, or a batch of one tag.
+    fn write(&mut self, points: &[Point]) -> Result<()>;
+    /// Makes all that this writer was given durable, in the store's own meaning of it.
+    fn sync(&mut self) -> Result<()>;
+}
+
+/// Opens a store, creating it if there is none.
+pub type Open = fn(&Path, Options) -> Result<Box<dyn Store>>;
+
+/// What the table says of a store.
+pub struct Kind {
+    /// On the command line.
+    pub name: &'static str,
+    /// In the table.
+    pub title: &'static str,
+    /// What an acknowledged sync is.
+    pub sync: &'static str,
+    /// How it is used here.
+    pub how: &'static str,
+    /// Whether what it stores is there when it is opened again.
+    pub keeps: bool,
+    /// Whether a query is a use that it is made for; otherwise it is read whole, to verify.
+    pub queries: bool,
+    /// Files kept to be used again, which hold nothing after a clean close.
+    pub spare: fn(&str) -> bool,
+    pub open: Open,
+}
+
+fn none(_: &str) -> bool {
+    false
+}
+
+/// Every store that was compiled in, in the order of the tables.
+pub const ALL: &[Kind] = &[
+    Kind {
+        name: "tidewall",
+        title: "**tidewall**",
+        sync: "one write and one fdatasync of the log, shared by all that wait",
+        how: "`write` for each point, or `write_batch` for 100 of a tag",
+        keeps: true,
+        queries: true,
+        spare: |name| name.starts_with("wal-"),
+        open: tidewall::open,
+    },
+    Kind {
+        name: "nothing",
+        title: "the harness alone",
+        sync: "nothing",
+        how: "points are made and dropped",
+        keeps: false,
+        queries: false,
+        spare: none,
+        open: limits::open_nothing,
+    },
+    Kind {
+        name: "memory",
+        title: "limit: vectors in memory",
+        sync: "nothing",
+        how: "a vector for each tag, a map of each writer's own with a fast hash; no I/O",
+        keeps: false,
+        queries: true,
+        spare: none,
+        open: limits::open_memory,
+    },
+    Kind {
+        name: "file",
+        title: "limit: growing file",
+        sync: "one write and one fdatasync",
+        how: "24 bytes a point in order of arrival, buffers of 1 MiB",
+        keeps: true,
+        queries: false,
+        spare: none,
+        open: limits::open_file,
+    },
+    Kind {
+        name: "file-preallocated",
+        title: "limit: preallocated file",
+        sync: "one write and one fdatasync",
+        how: "the same into a file whose blocks were written before",
+        keeps: true,
+        queries: false,
+        spare: none,
+        open: limits::open_preallocated,
+    },
+    Kind {
+        name: "okaywal",
+        title: "okaywal 0.3.1 (log)",
+        sync: "commit of an entry: one fdatasync, shared. There is no commit without, so also after each 16 MiB",
+        how: "a chunk for each tag batch of 100, preallocated, never checkpointed; positions kept in memory",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: okaywal::open,
+    },
+];
+
+/// The store of a name.
+pub fn named(name: &str) -> Result<&'static Kind> {
+    ALL.iter().find(|kind| kind.name == name).ok_or_else(|| format!("no store {name} here").into())
+}
