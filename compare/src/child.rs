@@ -2,14 +2,16 @@
 
 use crate::Result;
 use crate::cell::{Cell, Work};
-use crate::data::Data;
-use crate::measure::{Moment, Written, allocated_bytes};
 use crate::stores::{self, Kind, Options, Shape, Store};
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use tidewall::Point;
+use tidewall_benches::data::Data;
+use tidewall_benches::measure::{Moment, Written, allocated_bytes};
 
+/// Before what a child says, because libraries talk too.
+pub const SAYS: &str = "= ";
 /// Points that arrive together when they arrive one at a time: what stores with transactions put into one.
 const CALL: usize = 1_000;
 /// The same when nobody asks for a sync sooner.
@@ -36,7 +38,7 @@ pub fn run(cell: &Cell, data: &Data, dir: &Path) -> Result<()> {
 }
 
 fn say(name: &str, value: f64) {
-    println!("{name} {value}");
+    println!("{SAYS}{name} {value}");
 }
 
 /// The tags of one writer and how many points each gets.
@@ -59,7 +61,10 @@ fn total(shares: &[Share]) -> usize {
 
 fn open(kind: &Kind, cell: &Cell, dir: &Path) -> Result<Box<dyn Store>> {
     let immediate = cell.work == Work::Immediate;
-    (kind.open)(dir, Options { shape: cell.shape, immediate, points: cell.points })
+    (kind.open)(
+        dir,
+        Options { shape: cell.shape, immediate, sync_every: cell.sync_every, points: cell.points },
+    )
 }
 
 /// Writes a share in the order of arrival and syncs as often as the cell says, and at the end. Answers how long each
@@ -313,4 +318,21 @@ fn reopen(kind: &Kind, cell: &Cell, data: &Data, dir: &Path) -> Result<()> {
     say("answer_cpu_ms", took.cpu_seconds * 1e3);
     say("compared", verify(&*store, &shares, data)? as f64);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_rise_in_generated_and_in_recorded_data() {
+        let pump = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/pump.csv").into();
+        for data in [Data::generated(0), Data::generated(900_000), Data::recorded(&[pump]).unwrap()] {
+            for tag in [1, 2, 77] {
+                let points: Vec<_> = (0..5_000).map(|at| data.point(tag, at)).collect();
+                assert!(points.windows(2).all(|pair| pair[0].ts_us < pair[1].ts_us));
+                assert!(points.iter().any(|point| point.value != points[0].value));
+            }
+        }
+    }
 }

@@ -5,20 +5,15 @@
 
 mod cell;
 mod child;
-mod data;
-mod measure;
 mod parent;
 mod report;
 mod stores;
-#[allow(dead_code)]
-#[path = "../../sim/src/trace.rs"]
-mod trace;
 
 use cell::{Cell, Source};
 use clap::Parser;
-use data::Data;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tidewall_benches::data::Data;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;

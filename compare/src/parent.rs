@@ -1,6 +1,7 @@
 //! The parent: which cells there are, a child for each of them in each round, and what it said.
 
 use crate::cell::{Cell, Work};
+use crate::child::SAYS;
 use crate::report::{self, Measured};
 use crate::stores::{ALL, Kind};
 use crate::{Args, Result};
@@ -95,6 +96,8 @@ fn child(args: &Args, cell: &Cell, dir: &Path) -> Result<(Vec<String>, bool)> {
         command.arg("--trace").arg(trace);
     }
     command.arg("--child").args(cell.words());
+    // walrus hears in no other way where it is, and not to talk.
+    command.env("WALRUS_DATA_DIR", dir).env("WALRUS_QUIET", "1");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
     let read = |from: &mut dyn Read| {
@@ -124,6 +127,9 @@ fn child(args: &Args, cell: &Cell, dir: &Path) -> Result<(Vec<String>, bool)> {
             let last = err.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("without a word");
             return Err(last.to_string().into());
         }
-        Ok((out.lines().map(String::from).collect(), status.success()))
+        Ok((
+            out.lines().filter_map(|line| line.strip_prefix(SAYS)).map(String::from).collect(),
+            status.success(),
+        ))
     })
 }

@@ -1,9 +1,27 @@
 //! The stores, behind one trait. A new one is a file, and a line in [`ALL`].
 
 mod batcher;
+#[cfg(feature = "fjall")]
+mod fjall;
+#[cfg_attr(not(feature = "redb"), allow(dead_code))]
+mod keyed;
 mod limits;
 mod okaywal;
+#[cfg(feature = "raft-engine")]
+mod raft_engine;
+#[cfg(feature = "redb")]
+mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(feature = "sled")]
+mod sled;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod tidewall;
+#[cfg(feature = "tsink")]
+mod tsink;
+#[cfg(feature = "walrus")]
+mod walrus;
 
 use crate::Result;
 use ::tidewall::Point;
@@ -25,6 +43,8 @@ pub struct Options {
     pub shape: Shape,
     /// Each call of `write` is followed by `sync`, by several threads at once.
     pub immediate: bool,
+    /// Points between syncs; 0 is only at the end.
+    pub sync_every: usize,
     /// About how many points will be written.
     pub points: usize,
 }
@@ -134,6 +154,94 @@ pub const ALL: &[Kind] = &[
         queries: true,
         spare: none,
         open: okaywal::open,
+    },
+    #[cfg(feature = "raft-engine")]
+    Kind {
+        name: "raft-engine",
+        title: "raft-engine 0.4.2 (log)",
+        sync: "a write with sync: one fdatasync, shared",
+        how: "an entry for each tag batch of 100, log batches of 64 KiB, compressed with LZ4",
+        keeps: true,
+        queries: false,
+        spare: none,
+        open: raft_engine::open,
+    },
+    #[cfg(feature = "walrus")]
+    Kind {
+        name: "walrus",
+        title: "walrus 0.2.0 (log)",
+        sync: "there is no call for it: its files are synced from outside; in the table of waiting calls, its own sync of each append",
+        how: "an append for each tag batch of 100, a topic for each writer",
+        keeps: true,
+        queries: false,
+        spare: none,
+        open: walrus::open,
+    },
+    #[cfg(feature = "rocksdb")]
+    Kind {
+        name: "rocksdb",
+        title: "RocksDB (rocksdb 0.24)",
+        sync: "`flush_wal(true)`: fdatasync of its log",
+        how: "batches of up to 10,000 points, LZ4, else defaults; close flushes",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: rocksdb::open,
+    },
+    #[cfg(feature = "fjall")]
+    Kind {
+        name: "fjall",
+        title: "fjall 3.1.13",
+        sync: "`persist(SyncData)`: fdatasync of its journal",
+        how: "batches of up to 10,000 points; defaults",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: fjall::open,
+    },
+    #[cfg(feature = "redb")]
+    Kind {
+        name: "redb",
+        title: "redb 4.6.0",
+        sync: "a commit with `Durability::Immediate`; the others are `None`",
+        how: "transactions of up to 10,000 points",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: redb::open,
+    },
+    #[cfg(feature = "sqlite")]
+    Kind {
+        name: "sqlite",
+        title: "SQLite (WAL)",
+        sync: "a commit with `synchronous=FULL`: fdatasync of its log; the others are `NORMAL`",
+        how: "transactions of up to 10,000 points, table without rowid",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: sqlite::open,
+    },
+    #[cfg(feature = "sled")]
+    Kind {
+        name: "sled",
+        title: "sled 0.34.7",
+        sync: "`flush`: on Linux `sync_file_range`, which writes pages out, but neither metadata nor the cache of the disk: less than all others",
+        how: "batches of up to 10,000 points; defaults",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: sled::open,
+    },
+    #[cfg(feature = "tsink")]
+    Kind {
+        name: "tsink",
+        title: "tsink 0.10.2 (time series)",
+        sync: "`PerAppend`: fsync of its log after each call; for one sync at the end there is no call, and its files are synced from outside",
+        how: "`insert_rows` of up to 10,000 points, without quality; defaults",
+        keeps: true,
+        queries: true,
+        spare: none,
+        open: tsink::open,
     },
 ];
 
