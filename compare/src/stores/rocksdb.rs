@@ -24,11 +24,12 @@ impl Store for Rocks {
     fn query(&self, tag: u32, from_us: i64, to_us: i64) -> Result<Vec<Point>> {
         let mut options = ReadOptions::default();
         options.set_iterate_range(key(tag, from_us)..key(tag, to_us));
-        let read = |entry: std::result::Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>| {
+        let entries = self.0.iterator_opt(IteratorMode::Start, options);
+        let read = entries.map(|entry| -> Result<Point> {
             let (key, value) = entry?;
             point(&key, &value)
-        };
-        self.0.iterator_opt(IteratorMode::Start, options).map(read).collect()
+        });
+        read.collect()
     }
 
     fn close(self: Box<Self>) -> Result<()> {
