@@ -3,7 +3,8 @@
 mod batcher;
 #[cfg(feature = "fjall")]
 mod fjall;
-#[cfg_attr(not(feature = "redb"), allow(dead_code))]
+// Which of it is used depends on the features.
+#[allow(dead_code)]
 mod keyed;
 mod limits;
 mod okaywal;
@@ -44,6 +45,7 @@ pub struct Options {
     /// Each call of `write` is followed by `sync`, by several threads at once.
     pub immediate: bool,
     /// Points between syncs; 0 is only at the end.
+    #[cfg_attr(not(feature = "tsink"), allow(dead_code))]
     pub sync_every: usize,
     /// About how many points will be written.
     pub points: usize,
