@@ -1,4 +1,10 @@
-//! What the benches have in common.
+//! What the benches have in common, and with `compare/` too: points, and what they cost.
+
+pub mod data;
+pub mod measure;
+#[allow(dead_code)]
+#[path = "../sim/src/trace.rs"]
+mod trace;
 
 use std::io;
 use std::sync::Arc;
@@ -76,10 +82,7 @@ impl DiskFile for SlowFile {
 
 /// Processor seconds that this process has used, all threads.
 pub fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>()
-        / 100.0
+    measure::Moment::now().cpu_seconds()
 }
 
 /// Processor seconds that the calling thread has used.
@@ -98,4 +101,10 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub fn argument(name: &str, default: u64) -> u64 {
     let mut words = std::env::args().skip_while(|word| word != &format!("--{name}"));
     words.nth(1).and_then(|word| word.parse().ok()).unwrap_or(default)
+}
+
+/// A size by name, and a thousandth of it when nobody has asked for a bench: `cargo test --benches` only sees that it works.
+pub fn size(name: &str, default: u64) -> usize {
+    let benched = std::env::args().any(|word| word == "--bench");
+    argument(name, if benched { default } else { (default / 1000).max(1) }) as usize
 }
