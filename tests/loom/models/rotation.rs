@@ -20,8 +20,8 @@ pub(super) const ROTATION: Model = Model {
         let long = |log: &Log, points| {
             try_append_points(log, 0, points).expect("the disk is whole").expect("a free segment");
         };
-        // 392 bytes of 512; a frame of 7 points takes 168, one of a single point 72.
-        long(&log, 20);
+        // 408 bytes of 512; a frame of 7 points takes 144, one of a single point 88.
+        long(&log, 40);
         let seen = log.clone();
         together(threads, move |number| {
             if number == 0 {
@@ -31,7 +31,7 @@ pub(super) const ROTATION: Model = Model {
             }
         });
         let appended = log.watermarks().appended;
-        assert_eq!(appended, Lsn(27 + threads as u64 - 1), "{GAP}");
+        assert_eq!(appended, Lsn(47 + threads as u64 - 1), "{GAP}");
         log.commit(appended).expect("the disk is whole");
         assert!(survives(&disk, Lsn(0), appended), "{GAP}");
     },
