@@ -172,6 +172,20 @@ impl Engine {
         query::run(&*shared.exec, buffers, &shared.store, tag, range)
     }
 
+    /// The point of a tag with the latest time, if it has any. Of its blocks only those are read that may hold it.
+    ///
+    /// # Errors
+    /// As [`query`](Engine::query).
+    pub fn latest(&self, tag: u32) -> Result<Option<Point>> {
+        let id = TagId::new(tag).ok_or(Error::InvalidTag { index: 0 })?;
+        self.core.check()?;
+        match query::latest_ts(self.core.stream(id).buffers(), &self.core.shared.store, id) {
+            // Not only that time: a later point may have been accepted meanwhile.
+            Some(ts_us) => Ok(self.query(tag, ts_us..)?.pop()),
+            None => Ok(None),
+        }
+    }
+
     /// All tags that have points, in rising order.
     ///
     /// # Errors

@@ -49,6 +49,17 @@ pub(crate) fn run(
     Ok(points)
 }
 
+/// The latest time of any point of a tag.
+pub(crate) fn latest_ts(buffers: &Buffers, store: &Store, tag: TagId) -> Option<i64> {
+    // Memory first, as in a query: what a flush takes from there is in a block by then.
+    let in_memory = buffers.latest_ts(tag);
+    let in_blocks = store.version(|version| {
+        let blocks = version.tags.get(&tag).map(|tag| tag.blocks.iter());
+        blocks.into_iter().flatten().map(|block| block.last_ts).max()
+    });
+    in_memory.max(in_blocks)
+}
+
 /// All or nothing: an error in one block is an error of the query, not a shorter answer.
 fn read(
     store: &Store,

@@ -105,6 +105,10 @@ impl Runs {
         self.index.iter().any(|run| overlaps(range, run.min_ts, run.max_ts))
     }
 
+    pub(crate) fn latest_ts(&self) -> Option<i64> {
+        self.index.iter().map(|run| run.max_ts).max()
+    }
+
     /// Calls `each` with the entries in `range`, in the order of their acceptance.
     pub(crate) fn for_each(&self, range: &impl RangeBounds<i64>, mut each: impl FnMut(Entry)) {
         for (at, run) in self.index.iter().enumerate() {

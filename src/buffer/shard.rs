@@ -368,6 +368,11 @@ impl Buffers {
         (recent, older())
     }
 
+    /// The latest time of the points of a tag in memory.
+    pub(crate) fn latest_ts(&self, tag: TagId) -> Option<i64> {
+        self.lock(tag).tags.get(&tag)?.latest_ts()
+    }
+
     /// Tags with points in memory, in no order.
     pub(crate) fn tags(&self) -> Vec<TagId> {
         let mut tags = Vec::new();

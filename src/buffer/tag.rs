@@ -212,6 +212,13 @@ impl TagBuffer {
         sealed.or((self.logged.open.points() > 0).then_some(self.logged.first_lsn))
     }
 
+    /// The latest time of any of its points.
+    pub(crate) fn latest_ts(&self) -> Option<i64> {
+        let sealed = self.logged.sealed.iter().map(|sealed| &sealed.runs);
+        let in_frames = sealed.chain([&self.logged.open]).filter_map(Runs::latest_ts).max();
+        in_frames.max(self.tail.iter().map(|entry| entry.ts_us).max())
+    }
+
     /// What a query of this range has to look at.
     pub(crate) fn recent(&self, range: &impl RangeBounds<i64>) -> Recent {
         Recent {

@@ -1,7 +1,7 @@
 //! A write touches memory only, until the log has fallen behind by a bound: then the writer appends, or is refused.
 
 use crate::support::{
-    Fault, Op, Store, assert_holds, assert_io, open_sim, point, points, roomy, small, stream_of, tag_of_each,
+    Fault, Op, Store, assert_holds, assert_io, open_sim, point, points, roomy, stream_of, tag_of_each,
 };
 use tidewall::{Config, Error, Point};
 use tidewall_sim::disk::SimDisk;

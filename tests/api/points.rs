@@ -252,3 +252,26 @@ fn tags_are_listed_in_rising_order_wherever_their_points_are() {
     engine.close().unwrap();
     assert_eq!(store.open().tags().unwrap(), all);
 }
+
+#[test]
+fn the_latest_point_is_the_one_of_the_latest_time_wherever_it_is() {
+    let store = Store::new(roomy());
+    let engine = store.open();
+    assert_eq!(engine.latest(1).unwrap(), None);
+    assert!(matches!(engine.latest(0), Err(Error::InvalidTag { .. })));
+    let at = |ts_us, value| Point::new(1, ts_us, value);
+    // In the tail, in a frame, in a block; an earlier time that comes later, and the same time again.
+    engine.write(at(50, 1.0)).unwrap();
+    assert_eq!(engine.latest(1).unwrap(), Some(at(50, 1.0)));
+    engine.sync().unwrap();
+    engine.write(at(40, 2.0)).unwrap();
+    assert_eq!(engine.latest(1).unwrap(), Some(at(50, 1.0)));
+    engine.flush().unwrap();
+    engine.write(at(-7, 3.0)).unwrap();
+    assert_eq!(engine.latest(1).unwrap(), Some(at(50, 1.0)));
+    engine.write(at(50, 4.0)).unwrap();
+    assert_eq!(engine.latest(1).unwrap(), Some(at(50, 4.0)));
+    engine.write(at(i64::MAX, 5.0)).unwrap();
+    engine.close().unwrap();
+    assert_eq!(store.open().latest(1).unwrap(), Some(at(i64::MAX, 5.0)));
+}
