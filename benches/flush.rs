@@ -44,7 +44,7 @@ fn run(data: &Data, buffers: usize, points: usize, flush_workers: usize) -> Cost
         flush_delay_ms: None,
         // Room for all of it: nothing has to be flushed before.
         segment_bytes: 256 << 20,
-        sealed_max: 1 << 20,
+        buffer_bytes: 1 << 40,
         ..Config::default()
     };
     let engine = Engine::open(Arc::new(disk), config).expect("opens");

@@ -38,7 +38,7 @@ fn run(data: &Data, points: usize, tags: usize) -> Cost {
     let dir = tempfile::tempdir().expect("a directory for the bench");
     let disk = Arc::new(RealDisk::new(dir.path()).expect("a directory"));
     // No thread that would flush, and room for all of it.
-    let config = Config { flush_delay_ms: None, sealed_max: 1 << 20, ..Config::default() };
+    let config = Config { flush_delay_ms: None, buffer_bytes: 1 << 40, ..Config::default() };
     let each = (points / tags).max(1);
     let engine = Engine::open(disk.clone(), config.clone()).expect("opens");
     for first in (0..each).step_by(100) {
