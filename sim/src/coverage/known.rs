@@ -3,7 +3,7 @@
 //! `known.txt` has one line for each point and fault: `point | fault | decision, decision`. It holds what a campaign of
 //! 200,000 seeds reached at least [`OFTEN`] times; 20,000 other seeds would miss one of these once in some millions. Of each
 //! decision it holds the most frequent triple, even if that is rarer, so that none is left out; and points that have no such
-//! triple, as `(rare) point`, so that a new one is told from a rare one. What is rarer exists too, and is counted, but not demanded: 8,178 triples in all came up in those 200,000 seeds, some of them once.
+//! triple, as `(rare) point`, so that a new one is told from a rare one. What is rarer exists too, and is counted, but not demanded: some ten thousand triples in all came up in those 200,000 seeds, some of them once.
 //!
 //! Write the table anew when what runs draw, or what the engine does, has changed:
 //! `cargo sim run --seeds 200000 --recheck 0 --write-known sim/src/coverage/known.txt`. The diff says what is new and what

@@ -137,7 +137,7 @@ fn run(bytes: &[u8]) -> Option<(Vec<Entry>, &[u8])> {
             integer = base.wrapping_add(bits_at(values, n * value_bits, value_bits));
         } else if n > 0 {
             let zigzag = bits_at(values, (n - 1) * value_bits, value_bits);
-            let by = if zigzag % 2 == 0 { zigzag / 2 } else { !(zigzag / 2) };
+            let by = if zigzag.is_multiple_of(2) { zigzag / 2 } else { !(zigzag / 2) };
             integer = integer.wrapping_add(by);
         }
         let value = if scale == 255 {
