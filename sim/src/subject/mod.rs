@@ -100,14 +100,16 @@ pub enum Ack {
     Durable,
 }
 
-/// What becomes of a store when the power fails under it.
+/// What becomes of a store when the power fails under it, or its process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It is never dropped: no destructor sees a disk that only we have broken. Costs the memory that it holds.
+    /// The call of the disk never returns: the stack is unwound, and the store is never dropped. Costs the memory that it
+    /// holds.
     Leak,
-    /// It is dropped, for stores that hold much and whose destructors bear a disk that always fails. Whatever they do then is
-    /// ignored.
-    Drop,
+    /// The call of the disk fails, as all do from then on, and the store is dropped. What it says and does, panics included, is
+    /// ignored. For stores that hold much, or that cannot be unwound: whose destructors panic when another panic has poisoned
+    /// a lock, say.
+    Fail,
 }
 
 /// A store on the test bed.
@@ -171,7 +173,7 @@ pub trait Subject: Sized {
     /// finding.
     const PANICS_ON_ERRORS: bool = false;
 
-    /// What becomes of it at a power cut.
+    /// What becomes of it when it is over.
     const ENDING: Ending = Ending::Leak;
 }
 

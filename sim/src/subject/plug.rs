@@ -4,7 +4,10 @@
 //! its clean-up would run, and its assertions would fail, on a failure that is of our making. So the call unwinds the stack to
 //! the driver, which leaks the store; and whatever a thread of it, or a destructor on the way, asks of the disk afterwards
 //! is answered by nobody, or with an error. A process that ends alone is the same without the power cut.
+//!
+//! A store that cannot be unwound gets the error after all ([`Ending::Fail`]), and nobody listens to it any more.
 
+use super::Ending;
 use crate::disk::SimDisk;
 use parking_lot::Mutex;
 use std::io;
@@ -19,6 +22,7 @@ struct Socket {
     /// `None`: the plug is pulled.
     disk: Option<SimDisk>,
     files: Vec<Option<Arc<dyn DiskFile>>>,
+    ending: Ending,
 }
 
 /// The disk of one life of a store.
@@ -26,8 +30,8 @@ struct Socket {
 pub(super) struct Plug(Arc<Mutex<Socket>>);
 
 impl Plug {
-    pub(super) fn into(disk: &SimDisk) -> Plug {
-        Plug(Arc::new(Mutex::new(Socket { disk: Some(disk.clone()), files: Vec::new() })))
+    pub(super) fn into(disk: &SimDisk, ending: Ending) -> Plug {
+        Plug(Arc::new(Mutex::new(Socket { disk: Some(disk.clone()), files: Vec::new(), ending })))
     }
 
     /// The life is over. The disk itself may go on.
@@ -42,8 +46,9 @@ impl Plug {
     /// The call that was made does not return.
     fn end<R>(&self) -> io::Result<R> {
         self.pull();
-        if std::thread::panicking() {
-            // A second unwinding would end the process.
+        let ending = self.0.lock().ending;
+        // A second unwinding would end the process.
+        if ending == Ending::Fail || std::thread::panicking() {
             return Err(io::Error::other("the simulated power is off"));
         }
         resume_unwind(Box::new(PowerFailed))

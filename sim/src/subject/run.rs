@@ -355,7 +355,7 @@ impl<'a, S: Subject> Run<'a, S> {
                 self.disk.arm(armed);
             }
             self.timeline.note(&[depth.into()], || "   open".into());
-            let plug = Plug::into(&self.disk);
+            let plug = Plug::into(&self.disk, S::ENDING);
             let ended = ended(&self.disk, || S::open(Arc::new(plug.clone())));
             let fired = !self.disk.take_fired().is_empty();
             match ended {
@@ -450,6 +450,6 @@ fn ended<R>(disk: &SimDisk, call: impl FnOnce() -> Result<R, Failure>) -> Ended<
 fn end<S: Subject>(store: S) {
     match S::ENDING {
         Ending::Leak => std::mem::forget(store),
-        Ending::Drop => drop(catch_unwind(AssertUnwindSafe(|| drop(store)))),
+        Ending::Fail => drop(catch_unwind(AssertUnwindSafe(|| drop(store)))),
     }
 }
