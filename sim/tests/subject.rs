@@ -8,13 +8,15 @@ mod naive_log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidewall::disk::{Disk, DiskFile, OpenMode};
+use tidewall::disk::{Disk, OpenMode};
 use tidewall::{Config, Engine, InOrder, Point};
 use tidewall_sim::choice::Chooser;
+use tidewall_sim::disk::Persistence;
 use tidewall_sim::fault::Fault;
 use tidewall_sim::model::Verdict;
 use tidewall_sim::subject::{
-    Ack, Draw, Ending, Failure, Oracle, Plan, Report, Since, Subject, campaign, replay, run, shrink,
+    Ack, Draw, Ending, Failure, Oracle, Plan, Report, Since, Subject, campaign, certify, replay, run, shrink,
+    story,
 };
 
 /// Runs in which each mistake of the naive log must be found, and the last version must not fail.
@@ -56,6 +58,32 @@ fn the_first_failing_seed_does_not_depend_on_the_number_of_threads() {
     };
     assert_eq!(seed(1), seed(3));
     assert!(seed(1).is_some());
+}
+
+#[test]
+fn short_stories_of_the_last_version_are_certified_and_of_the_others_are_not() {
+    fn certified<const STEP: u32>(disk: Persistence) -> Result<u64, Verdict> {
+        let mut images = 0;
+        for seed in 0..20 {
+            let ops = story::<naive_log::Log<STEP>>(seed, 4);
+            let certificate =
+                certify::<naive_log::Log<STEP>>(&ops, disk, 1).map_err(|broken| broken.verdict)?;
+            assert!(certificate.runs > 0 && certificate.crashes > 0, "{certificate}");
+            images += u64::try_from(&certificate.images).expect("short stories have few images");
+        }
+        Ok(images)
+    }
+    let images = certified::<8>(Persistence::SECTOR).expect("nothing is known to be wrong");
+    assert!(images > 1000, "{images}");
+    // Without a checksum that is looked at, half of a record may come first, or the want of one.
+    for broken in [
+        certified::<1>(Persistence::SECTOR),
+        certified::<2>(Persistence::SECTOR),
+        certified::<3>(Persistence::SECTOR),
+    ] {
+        assert!(matches!(broken, Err(Verdict::Lost | Verdict::Invented)), "{broken:?}");
+    }
+    println!("certified: {images} images");
 }
 
 /// A store of one number, in a file of its own for each version of it; what is wrong with it is the parameter.
@@ -168,10 +196,10 @@ fn a_sound_store_survives_whatever_the_disk_does() {
 }
 
 #[test]
-fn a_store_that_is_not_what_it_was_told_is_found_without_a_crash() {
+fn a_store_that_writes_what_it_was_not_told_invents() {
     let report = judged::<RAISES>(&Plan::default());
-    assert_eq!(report.verdict(), Verdict::Lost, "{report}");
-    assert_eq!(report.first.expect("it failed").violation.promise, "what was accepted is visible");
+    assert_eq!(report.verdict(), Verdict::Invented, "{report}");
+    assert_eq!(report.first.expect("it failed").violation.promise, "nothing is invented");
 }
 
 #[test]
@@ -203,7 +231,8 @@ fn without_a_control_that_fails_nothing_is_measured() {
     let report = judged::<SOUND>(&Plan { control_runs: 0, ..Plan::default() });
     assert_eq!(report.verdict(), Verdict::NotMeasured, "{report}");
     let report = judged::<SOUND>(&Plan::default());
-    assert_eq!(report.control.expect("there was one").violation.verdict, Verdict::Lost);
+    let control = report.control.expect("there was one").violation.verdict;
+    assert!(matches!(control, Verdict::Lost | Verdict::Invented), "{control:?}");
 }
 
 #[test]

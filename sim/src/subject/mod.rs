@@ -55,6 +55,7 @@
 //! | `plug` | the disk that a store is given, and how it ends at a power cut |
 //! | `run` | one run: operations, errors, crashes, openings, all from one tape |
 //! | `campaign` | many runs, the control that must fail, the report |
+//! | `certify` | every crash of a short story, and every image that may survive it |
 //! | `command` | a campaign, a replay or a shrunk run as a program |
 //!
 //! # The oracle
@@ -68,6 +69,7 @@
 //! one raft group) says so with [`Subject::lane`] and [`Subject::split`]: then each lane is judged by itself.
 
 mod campaign;
+mod certify;
 mod command;
 mod oracle;
 mod plug;
@@ -75,6 +77,7 @@ mod run;
 mod state;
 
 pub use campaign::{Found, Plan, Report, campaign, replay, shrink};
+pub use certify::{Certificate, certify, story};
 pub use command::main;
 pub use oracle::{Oracle, Since};
 pub use run::{Counts, Outcome, run};

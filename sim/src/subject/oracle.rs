@@ -45,6 +45,13 @@ pub struct Oracle<S: Subject> {
     acked: u64,
 }
 
+impl<S: Subject> Clone for Oracle<S> {
+    fn clone(&self) -> Oracle<S> {
+        let Oracle { now, lanes, maybe, acked } = self;
+        Oracle { now: now.clone(), lanes: lanes.clone(), maybe: *maybe, acked: *acked }
+    }
+}
+
 impl<S: Subject> Default for Oracle<S> {
     /// Of an empty store.
     fn default() -> Oracle<S> {

@@ -77,11 +77,16 @@ pub struct Outcome {
 pub fn run<S: Subject>(chooser: Chooser, plan: &Plan, with_lines: bool) -> Outcome {
     let timeline = if with_lines { Timeline::with_lines() } else { Timeline::default() };
     let mut run: Run<'_, S> = Run::new(chooser, plan, timeline.clone());
-    let violation = watched(None, || run.all()).err();
+    let ended = watched(None, || {
+        let ended = run.all();
+        // Here, where a panic of its destructor is not printed.
+        run.leave();
+        ended
+    });
+    let violation = ended.err();
     if let Some(violation) = &violation {
         timeline.note(&[violation.verdict as u64], || format!("VIOLATION  {violation}"));
     }
-    run.leave();
     run.take_counts();
     Outcome {
         violation,
@@ -447,7 +452,7 @@ fn ended<R>(disk: &SimDisk, call: impl FnOnce() -> Result<R, Failure>) -> Ended<
 }
 
 /// A store whose process is no more.
-fn end<S: Subject>(store: S) {
+pub(super) fn end<S: Subject>(store: S) {
     match S::ENDING {
         Ending::Leak => std::mem::forget(store),
         Ending::Fail => drop(catch_unwind(AssertUnwindSafe(|| drop(store)))),
