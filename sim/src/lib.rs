@@ -30,6 +30,7 @@
 //! | [`assume`] | on which disks the engine is right |
 //! | [`shrink`] | a failing run made small |
 //! | [`report`] | the summary, for a person and for a machine |
+//! | [`subject`] | a store of your own on all of this |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //! | [`record`], [`picture`] | what happened, as values; one page that shows it |
 //!
@@ -51,6 +52,7 @@ pub mod report;
 pub mod runner;
 pub mod scenario;
 pub mod shrink;
+pub mod subject;
 pub mod tape_file;
 pub mod timeline;
 pub mod trace;

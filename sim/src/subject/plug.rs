@@ -1,0 +1,135 @@
+//! The disk that a store is given: the simulated one, behind a plug that can be pulled.
+//!
+//! When the power fails, the call that was interrupted never returns. To return an error from it would let the store go on:
+//! its clean-up would run, and its assertions would fail, on a failure that is of our making. So the call unwinds the stack to
+//! the driver, which leaks the store; and whatever a thread of it, or a destructor on the way, asks of the disk afterwards
+//! is answered by nobody, or with an error. A process that ends alone is the same without the power cut.
+//!
+//! A store that cannot be unwound gets the error after all ([`Ending::Fail`]), and nobody listens to it any more.
+
+use super::Ending;
+use crate::disk::SimDisk;
+use parking_lot::Mutex;
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use tidewall::disk::{Disk, DiskFile, OpenMode};
+
+/// What unwinds the stack of a store when the power fails; no panic, so no hook is told.
+pub(super) struct PowerFailed;
+
+struct Socket {
+    /// `None`: the plug is pulled.
+    disk: Option<SimDisk>,
+    files: Vec<Option<Arc<dyn DiskFile>>>,
+    ending: Ending,
+}
+
+/// The disk of one life of a store.
+#[derive(Clone)]
+pub(super) struct Plug(Arc<Mutex<Socket>>);
+
+impl Plug {
+    pub(super) fn into(disk: &SimDisk, ending: Ending) -> Plug {
+        Plug(Arc::new(Mutex::new(Socket { disk: Some(disk.clone()), files: Vec::new(), ending })))
+    }
+
+    /// The life is over. The disk itself may go on.
+    pub(super) fn pull(&self) {
+        let mut socket = self.0.lock();
+        let files = std::mem::take(&mut socket.files);
+        socket.disk = None;
+        drop(socket);
+        drop(files);
+    }
+
+    /// The call that was made does not return.
+    fn end<R>(&self) -> io::Result<R> {
+        self.pull();
+        let ending = self.0.lock().ending;
+        // A second unwinding would end the process.
+        if ending == Ending::Fail || std::thread::panicking() {
+            return Err(io::Error::other("the simulated power is off"));
+        }
+        resume_unwind(Box::new(PowerFailed))
+    }
+
+    fn call<R>(&self, call: impl FnOnce(&SimDisk) -> io::Result<R>) -> io::Result<R> {
+        let disk = self.0.lock().disk.clone();
+        let Some(disk) = disk else { return self.end() };
+        let result = call(&disk);
+        if result.is_err() && disk.is_dead() { self.end() } else { result }
+    }
+
+    fn call_file<R>(
+        &self,
+        number: usize,
+        call: impl FnOnce(&dyn DiskFile) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let file = self.0.lock().files.get(number).cloned().flatten();
+        match file {
+            Some(file) => self.call(|_| call(&*file)),
+            None => self.end(),
+        }
+    }
+}
+
+impl Disk for Plug {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.call(|disk| disk.open(name, mode))?;
+        let mut socket = self.0.lock();
+        socket.files.push(Some(file));
+        Ok(Arc::new(Handle { plug: self.clone(), number: socket.files.len() - 1 }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.call(SimDisk::list)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.call(|disk| disk.rename(from, to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.call(|disk| disk.remove(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.call(SimDisk::sync_dir)
+    }
+}
+
+struct Handle {
+    plug: Plug,
+    number: usize,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let file = self.plug.0.lock().files.get_mut(self.number).and_then(Option::take);
+        // It may hold a lock that the disk is told of.
+        drop(file);
+    }
+}
+
+impl DiskFile for Handle {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.plug.call_file(self.number, |file| file.read_at(offset, buf))
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.plug.call_file(self.number, |file| file.write_at(offset, buf))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.plug.call_file(self.number, |file| file.sync())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.plug.call_file(self.number, |file| file.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.plug.call_file(self.number, |file| file.set_len(len))
+    }
+}
