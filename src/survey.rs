@@ -126,12 +126,26 @@ impl Log {
                 format!("a frame at LSN {end_lsn}, since everything below LSN {} was durable", self.proven);
             return Some(Corruption { file, offset, expected });
         }
-        self.segments.iter().find_map(|segment| {
+        let cut_off = self.segments.iter().find_map(|segment| {
             let missing = scan::cut_off(&segment.scan, &version.spans, end_lsn, self.proven)?;
             let expected = format!("an intact frame before the one at LSN {}", missing.first_lsn);
             let file = segment_name(self.stream, segment.slot);
             Some(Corruption { file, offset: segment.scan.end_offset, expected })
-        })
+        });
+        cut_off.or_else(|| self.split(version))
+    }
+
+    /// A frame that is proven to be durable in part.
+    fn split(&self, version: &StreamVersion) -> Option<Corruption> {
+        let proven = self.proven.max(version.checkpoint_lsn);
+        let frames_of = |segment: usize| &self.segments[segment].scan.frames[..];
+        let (segment, index) = scan::split_frame(frames_of, &self.chain, proven)?;
+        let segment = &self.segments[segment];
+        let at = &segment.scan.frames[index];
+        let (first, end) = (at.header.first_lsn, at.header.end_lsn());
+        let expected =
+            format!("no frame from LSN {first} to {end}: what was durable, or a segment, ends inside it");
+        Some(Corruption { file: segment_name(self.stream, segment.slot), offset: at.offset, expected })
     }
 }
 

@@ -188,6 +188,32 @@ pub fn cut_off(segment: &SegmentScan, spans: &[Span], chain_end: Lsn, proven: Ls
     segment.strays.iter().find(missing).copied()
 }
 
+/// A frame of the log that lies across a position at which one must end: what is proven durable, and where the log goes on
+/// in another segment. A sync covers whole frames, so `durable_lsn` is never inside of one (I1), and no more is the beginning
+/// of a segment or a span, which follow it. The segment and the frame's index in it.
+///
+/// Nothing that the engine writes is like this, so it is damage (I6). Neither end of the frame would do in its place: at
+/// its end points would count as durable that nothing proves to be, and before it points as lost that something does.
+pub fn split_frame<'a>(
+    frames_of: impl Fn(usize) -> &'a [FrameAt],
+    chain: &Chain,
+    proven: Lsn,
+) -> Option<(usize, usize)> {
+    let mut seam = None;
+    for part in &chain.parts {
+        let frames = &frames_of(part.segment)[part.frames.clone()];
+        // Where the log begins, at the checkpoint, a block may have ended inside a frame.
+        for at in [seam, Some(proven), Some(part.end_lsn)].into_iter().flatten() {
+            let index = frames.partition_point(|frame| frame.header.end_lsn() <= at);
+            if frames.get(index).is_some_and(|frame| frame.header.first_lsn < at) {
+                return Some((part.segment, part.frames.start + index));
+            }
+        }
+        seam = Some(part.end_lsn);
+    }
+    None
+}
+
 /// Puts segments in order, from `from` on. `spans` are those of the manifest, oldest first.
 pub fn chain(segments: &[SegmentScan], spans: &[Span], from: Lsn) -> Chain {
     let mut order: Vec<usize> = (0..segments.len()).filter(|at| segments[*at].generation.is_some()).collect();
@@ -312,5 +338,30 @@ mod tests {
         let part = |segment, frames, end| Part { segment, frames, end_lsn: Lsn(end) };
         assert_eq!(chain.parts, [part(2, 0..1, 5), part(0, 0..1, 12)]);
         assert_eq!((chain.end_lsn, chain.stale), (Lsn(12), vec![1]));
+    }
+
+    #[test]
+    fn a_proof_or_a_seam_inside_a_frame_splits_it() {
+        let mut old = Vec::new();
+        put(&mut old, (1, 0), 0, 5, 0);
+        put(&mut old, (1, 0), 5, 5, 0);
+        let mut new = Vec::new();
+        put(&mut new, (2, 0), 10, 5, 5);
+        let split = |new: &Vec<u8>, cut, from, proven| {
+            let segments = [&old, new].map(|bytes| segment(bytes, SECTOR, |_| true));
+            let spans = [Span { epoch: 1, first_lsn: Lsn(0) }, Span { epoch: 2, first_lsn: Lsn(cut) }];
+            split_frame(|at| &segments[at].frames, &chain(&segments, &spans, Lsn(from)), Lsn(proven))
+        };
+        for proven in [0, 5, 10, 15] {
+            assert_eq!(split(&new, 10, 0, proven), None, "between frames");
+        }
+        assert_eq!(split(&new, 10, 3, 5), None, "a block has the first points of a frame");
+        let inside = [4, 6, 11].map(|proven| split(&new, 10, 0, proven));
+        assert_eq!(inside, [Some((0, 0)), Some((0, 1)), Some((1, 0))]);
+        assert_eq!(split(&new, 7, 0, 0), Some((0, 1)), "the span behind it begins inside it");
+        // A segment that begins below the end of the one before it.
+        new.clear();
+        put(&mut new, (2, 0), 8, 5, 0);
+        assert_eq!(split(&new, 10, 0, 0), Some((1, 0)));
     }
 }

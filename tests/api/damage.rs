@@ -3,7 +3,9 @@
 
 use crate::support::{Store, assert_holds, assert_refused, corruption, point, points, roomy, small};
 use std::fs;
-use tidewall::{Config, Error, inspect};
+use tidewall::wal::frame::{self, FrameHeader};
+use tidewall::wal::scan::FrameAt;
+use tidewall::{Config, Error, Lsn, inspect};
 
 /// Three tags in blocks of several chunks, and 40 points of each in two segments of the log only.
 fn store_with_data() -> Store {
@@ -323,4 +325,38 @@ fn a_torn_tail_is_cut_off_reported_and_written_over() {
     let engine = store.reopen(engine);
     assert_holds(&engine, 1, &points(1, 11));
     assert_holds(&engine, 2, &[]);
+}
+
+/// Rewrites what a frame says about itself, checksum and all.
+fn rewrite(store: &Store, at: &FrameAt, change: impl FnOnce(&mut FrameHeader)) {
+    let path = store.path("wal-000.log");
+    let mut bytes = fs::read(&path).unwrap();
+    let (offset, mut header) = (at.offset as usize, at.header);
+    change(&mut header);
+    let entries: Vec<_> = frame::decode(&bytes[offset..]).unwrap().entries().collect();
+    let mut crafted = Vec::new();
+    frame::encode(&mut crafted, &header, &entries);
+    bytes[offset..offset + crafted.len()].copy_from_slice(&crafted);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_frame_that_is_proven_durable_in_part_is_corrupt_and_no_opening_waits_for_the_rest() {
+    // No engine writes one: a sync covers whole frames (I1). Of the first frame, LSN 0 to 10, the second one says that half
+    // was durable, as a part of the log or as a frame of another use of the segment.
+    for is_stale in [false, true] {
+        let store = Store::new(roomy());
+        let engine = store.open();
+        engine.write_batch(&points(1, 20)).unwrap();
+        engine.sync().unwrap();
+        drop(engine);
+        let frames = store.inspect_sound().segments.swap_remove(0).frames;
+        assert_eq!(frames.len(), 2);
+        rewrite(&store, &frames[1], |header| {
+            header.durable_lsn = Lsn(5);
+            header.generation.seq += u32::from(is_stale);
+        });
+        let expected = "no frame from LSN 0 to 10: what was durable, or a segment, ends inside it";
+        assert_refused(&store, "wal-000.log", 0, expected);
+    }
 }
