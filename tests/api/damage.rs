@@ -333,7 +333,7 @@ fn rewrite(store: &Store, at: &FrameAt, change: impl FnOnce(&mut FrameHeader)) {
     let mut bytes = fs::read(&path).unwrap();
     let (offset, mut header) = (at.offset as usize, at.header);
     change(&mut header);
-    let entries: Vec<_> = frame::decode(&bytes[offset..]).unwrap().entries().collect();
+    let entries = frame::decode(&bytes[offset..]).unwrap().entries();
     let mut crafted = Vec::new();
     frame::encode(&mut crafted, &header, &entries);
     bytes[offset..offset + crafted.len()].copy_from_slice(&crafted);
