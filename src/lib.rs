@@ -81,7 +81,8 @@
 //! 1. `engine.rs`: the calls. `stream.rs`: what they set in motion, and in `flush_in` the order of durability.
 //! 2. [`wal`]: [`wal::frame`] (bytes), `wal/turn.rs` (I/O without a lock), `wal/commit.rs` (group commit), [`wal::scan`]
 //!    (torn, stale, corrupt).
-//! 3. `buffer/tag.rs`: a tag's points in memory, and the cursor that is the tag batch. `background.rs`: the threads.
+//! 3. `buffer/tag.rs`: a tag's points in memory: the tag batch, and the runs that are in the log. `codec/run.rs`: how a run
+//!    is encoded, once for log, memory and blocks. `background.rs`: the threads.
 //! 4. [`store`]: [`store::block`], [`store::chunk`], [`store::manifest`], and the files that a flush writes.
 //! 5. `recovery.rs`: six steps from whatever a crash left to an open engine.
 //! 6. [`disk`]: the seam under all of it, where the `sim` crate puts its simulated disk. `sync.rs`: the other seam, locks

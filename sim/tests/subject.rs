@@ -283,7 +283,7 @@ impl Subject for Tidewall {
         let config = Config {
             batch_points: 20,
             block_points: 100,
-            sealed_max: 4,
+            buffer_bytes: 2_000,
             shards: 1,
             wal_streams: 1,
             segment_bytes: 8192,
