@@ -234,6 +234,8 @@ pub fn core(disk: Persistence, campaign: &Campaign<'_>) -> Verdict {
         depth,
         persistence: disk,
         sector_bytes,
+        // Short stories, and no crash is taken for explored that was not.
+        crash_states: usize::MAX,
         plant: campaign.setting.plant,
         jobs: campaign.jobs,
     };

@@ -29,6 +29,7 @@
 //! | [`merge`] | the summaries of shards, added up |
 //! | [`assume`] | on which disks the engine is right |
 //! | [`shrink`] | a failing run made small |
+//! | [`plain`] | a failing run as a test that needs the engine only |
 //! | [`report`] | the summary, for a person and for a machine |
 //! | [`subject`] | a store of your own on all of this |
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
@@ -47,6 +48,7 @@ pub mod fuzz;
 pub mod merge;
 pub mod model;
 pub mod picture;
+pub mod plain;
 pub mod record;
 pub mod report;
 pub mod runner;

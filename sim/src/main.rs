@@ -29,7 +29,7 @@ enum Command {
     Run(RunArgs),
     /// One run again, printing its timeline: the same bytes each time.
     Replay(ReplayArgs),
-    /// The smallest run that fails for the same reason.
+    /// The smallest run that fails for the same reason, as a tape and as a plain #[test].
     Shrink(ShrinkArgs),
     /// One run as a picture: an HTML file that shows where promise and fact part.
     Timeline(TimelineArgs),

@@ -5,7 +5,6 @@
 //! Everything else is *never*: a value that was not written, or one that was overwritten before the state that must
 //! survive (I5). A refused write is never accepted.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use tidewall::Point;
 use xxhash_rust::xxh3::Xxh3;
@@ -117,13 +116,18 @@ fn cell(point: &Point) -> Cell {
 struct State(Vec<(i64, Cell)>);
 
 impl State {
-    fn insert(&mut self, ts_us: i64, cell: Cell) {
+    /// Returns what was there.
+    fn insert(&mut self, ts_us: i64, cell: Cell) -> Option<Cell> {
         if self.0.last().is_none_or(|(last, _)| *last < ts_us) {
-            return self.0.push((ts_us, cell));
+            self.0.push((ts_us, cell));
+            return None;
         }
         match self.0.binary_search_by_key(&ts_us, |(at, _)| *at) {
-            Ok(at) => self.0[at].1 = cell,
-            Err(at) => self.0.insert(at, (ts_us, cell)),
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, cell)),
+            Err(at) => {
+                self.0.insert(at, (ts_us, cell));
+                None
+            }
         }
     }
 
@@ -206,7 +210,9 @@ impl Model {
             }
             let model = &mut tags[*tag as usize - 1];
             model.listed = false;
-            model.maybe.drain(..).for_each(|(ts_us, cell)| model.acked.insert(ts_us, cell));
+            for (ts_us, cell) in model.maybe.drain(..) {
+                model.acked.insert(ts_us, cell);
+            }
             false
         });
     }
@@ -217,9 +223,10 @@ impl Model {
         let mut add = |cells: &[(i64, Cell)]| {
             hash.update(&(cells.len() as u64).to_le_bytes());
             for (ts_us, (bits, quality)) in cells {
-                hash.update(&ts_us.to_le_bytes());
-                hash.update(&bits.to_le_bytes());
-                hash.update(&[*quality]);
+                let mut bytes = [*quality; 17];
+                bytes[..8].copy_from_slice(&ts_us.to_le_bytes());
+                bytes[8..16].copy_from_slice(&bits.to_le_bytes());
+                hash.update(&bytes);
             }
         };
         for tag in &self.tags {
@@ -233,6 +240,18 @@ impl Model {
     pub fn acks(&self, acked: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
         let tags: Vec<u32> = self.unacked.iter().copied().filter(|tag| acked(*tag)).collect();
         (tags.len() < self.unacked.len()).then_some(tags)
+    }
+
+    /// What a recovery owes of a tag: the points that must be there, by time, and those of which any prefix may be.
+    pub fn owed(&self, tag: u32) -> (Vec<Point>, Vec<Point>) {
+        let point = |(ts_us, (bits, quality)): &(i64, Cell)| Point {
+            tag,
+            ts_us: *ts_us,
+            value: f64::from_bits(*bits),
+            quality: *quality,
+        };
+        let model = self.tag(tag);
+        (model.acked.0.iter().map(point).collect(), model.maybe.iter().map(point).collect())
     }
 
     /// Number of points that must survive.
@@ -270,7 +289,7 @@ impl Model {
         };
         // The number of times at which the state differs from what was found, as the maybes are applied one by one.
         let mut differences = differences(found, &model.acked);
-        let mut overlay: BTreeMap<i64, Cell> = BTreeMap::new();
+        let mut overlay = State(Vec::with_capacity(model.maybe.len()));
         let mut survived = (differences == 0).then_some(0);
         for (index, (ts_us, cell)) in model.maybe.iter().enumerate() {
             let here = found_at(*ts_us);
@@ -328,7 +347,9 @@ impl Model {
     pub fn recovered(&mut self, tag: u32, survived: usize) {
         let model = &mut self.tags[tag as usize - 1];
         let all = survived == model.maybe.len();
-        model.maybe.drain(..survived).for_each(|(ts_us, cell)| model.acked.insert(ts_us, cell));
+        for (ts_us, cell) in model.maybe.drain(..survived) {
+            model.acked.insert(ts_us, cell);
+        }
         if !all {
             model.maybe.clear();
             model.now.0.clone_from(&model.acked.0);

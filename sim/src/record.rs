@@ -4,9 +4,12 @@
 //! are kept together with the lines of the [`Timeline`](crate::timeline::Timeline), and never otherwise. They decide
 //! nothing: a run with its record and one without it are the same run.
 
-use crate::disk::IoKind;
-use crate::model::Violation;
+use crate::damage::Expected;
+use crate::disk::{Effect, IoKind, When};
+use crate::model::{Model, Violation};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use tidewall::{Config, Point};
 
 /// An event, and the thread in which it happened; no name where there is one thread only.
 #[derive(Clone, Debug)]
@@ -71,6 +74,56 @@ pub enum Event {
     },
     /// Here a promise was seen broken.
     Broken(Violation),
+    /// What no picture shows, and a plain test of the run needs.
+    Detail(Box<Detail>),
+}
+
+/// What it takes to do again, on another disk, what a run did.
+#[derive(Clone, Debug)]
+pub enum Detail {
+    /// A store is about to be opened.
+    Opening(Opening),
+    /// The points that the call before this writes.
+    Written(Vec<Point>),
+    /// Why the I/O that comes next fails.
+    Fails(Failure),
+    /// The crash that is tried on the side is at this side of its change.
+    Snapped(When),
+    /// What the power cut before this left: all files by name.
+    Left(BTreeMap<String, Vec<u8>>),
+    /// A file that was struck by damage at rest.
+    Damaged {
+        /// Its name.
+        file: String,
+        /// What it holds now; `None` if it is gone.
+        left: Option<Vec<u8>>,
+        /// What the store owes to that.
+        expected: Expected,
+    },
+}
+
+/// With which limits a store is opened, and what it owes.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The limits.
+    pub config: Config,
+    /// What must be there, and what may be.
+    pub model: Model,
+    /// There is a store.
+    pub exists: bool,
+    /// What it has called durable.
+    pub durable_lsn: u64,
+}
+
+/// Why an I/O fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The power fails.
+    Power(When),
+    /// An error, with this effect.
+    Error(Effect),
+    /// There is no space.
+    NoSpace,
 }
 
 /// A point, as far as a picture needs it.

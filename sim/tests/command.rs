@@ -66,6 +66,8 @@ fn a_planted_bug_exits_1_and_its_last_line_replays_it() {
     let text = text(&output);
     let replay: Vec<_> = text.lines().last().expect("a line").split(' ').collect();
     assert_eq!(replay[..3], ["cargo", "sim", "replay"]);
+    let shrink = text.lines().rev().nth(1).expect("a line before it");
+    assert_eq!(shrink.replace("shrink", "replay"), text.lines().last().unwrap());
     let replays = [0, 1].map(|_| sim(&replay[2..]));
     assert_eq!(replays[0].status.code(), Some(1));
     assert_eq!(replays[0].stdout, replays[1].stdout, "byte for byte");

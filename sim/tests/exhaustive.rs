@@ -7,7 +7,8 @@ use tidewall::plant::Bug;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::disk::{Persistence, Profile, Snapshot};
 use tidewall_sim::drivers::exhaustive::{
-    Bounds, Certificate, CrashPoint, Deaf, Duty, Explorer, Listener, Play, Story, certify, recover,
+    Bounds, CRASH_STATES, Certificate, CrashPoint, Deaf, Duty, Explorer, Listener, Play, Story, certify,
+    recover,
 };
 use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::model::Violation;
@@ -23,6 +24,7 @@ fn bounds(short: usize, depth: u32) -> Bounds {
         depth,
         persistence: Persistence::SECTOR,
         sector_bytes: 512,
+        crash_states: CRASH_STATES,
         plant: None,
         jobs: NonZero::new(2).unwrap(),
     }
@@ -218,6 +220,24 @@ fn nothing_explored_is_not_a_certificate() {
     // The making of a store alone owes nothing.
     let certificate = certify(&bounds(0, 0), |_, _| ());
     assert_eq!(certificate.result(), report::Result::NotMeasured);
+}
+
+#[test]
+fn a_tree_with_more_crashes_than_are_remembered_is_not_certified() {
+    let whole = certify(&bounds(1, 1), |_, _| ());
+    let most = whole.tally.crash_states as usize;
+    let within = |crash_states| certify(&Bounds { crash_states, ..bounds(1, 1) }, |_, _| ());
+    let enough = within(most);
+    assert_eq!((enough.result(), enough.tally.runs), (report::Result::Survived, whole.tally.runs));
+    let few = Bounds { crash_states: 10, ..bounds(1, 1) };
+    let short = within(10);
+    assert_eq!(short.result(), report::Result::NotMeasured);
+    assert!(short.tally.runs < whole.tally.runs && !short.unfinished.is_empty());
+    let text = short.to_text(&few);
+    assert!(text.contains("have more than 10 different crashes") && text.contains("NOT MEASURED"), "{text}");
+    // What is found before the limit is found.
+    let broken = certify(&Bounds { plant: Some(Bug::F1), crash_states: 200, ..bounds(2, 1) }, |_, _| ());
+    assert_eq!(broken.result(), report::Result::Violated);
 }
 
 #[test]

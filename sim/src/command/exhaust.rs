@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZero;
 use std::path::PathBuf;
 use tidewall_sim::disk::{Persistence, Profile};
-use tidewall_sim::drivers::exhaustive::{Bounds, certify};
+use tidewall_sim::drivers::exhaustive::{Bounds, CRASH_STATES, certify};
 use tidewall_sim::runner;
 use tidewall_sim::tape_file::TapeFile;
 
@@ -30,6 +30,9 @@ pub struct ExhaustArgs {
     /// What the engine takes for the sectors of the disk
     #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = clap::value_parser!(u64).range(512..=4096))]
     sector_bytes: u64,
+    /// Different crashes that are remembered of stories that begin alike, at most: a hundred bytes each, for each thread
+    #[arg(long, value_name = "N", default_value_t = CRASH_STATES)]
+    crash_states: usize,
     /// Switch on one planted bug
     #[arg(long, value_name = "NAME")]
     plant: Option<String>,
@@ -62,6 +65,7 @@ pub fn exhaust(args: &ExhaustArgs) -> Result<u8, Unusable> {
         depth: args.depth,
         persistence: args.profile,
         sector_bytes: args.sector_bytes,
+        crash_states: args.crash_states,
         plant: args.plant.as_deref().map(planted).transpose()?,
         jobs: args.jobs.unwrap_or_else(runner::processors),
     };

@@ -124,14 +124,19 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     if let Some(path) = &args.write_known {
         std::fs::write(path, known::write(&sum.coverage, sum.seeds))?;
     }
+    let shrink = sum.failures.first().map(|failure| shrink_line(args, failure.seed));
     let replay = sum.failures.iter().map(|failure| failure.seed).chain(sum.diverged.iter().copied()).next();
     let replay = replay.map(|seed| replay_line(args, seed));
     if args.json {
         let mut object = serde_json::to_value(&summary)?;
         object["replay"] = json!(replay);
+        object["shrink"] = json!(shrink);
         println!("{object}");
     } else {
         print!("{}", summary.to_text());
+        if let Some(shrink) = shrink {
+            println!("Made small, with a plain #[test] where there is one, and replayed:\n{shrink}");
+        }
         if let Some(replay) = replay {
             println!("{replay}");
         }
@@ -155,6 +160,10 @@ fn print_failure(args: &RunArgs, failure: &Failure) {
 
 fn replay_line(args: &RunArgs, seed: u64) -> String {
     format!("cargo sim replay {seed}{}", args.setting.to_words())
+}
+
+fn shrink_line(args: &RunArgs, seed: u64) -> String {
+    format!("cargo sim shrink {seed}{}", args.setting.to_words())
 }
 
 fn progress(args: &RunArgs, seeds: Option<u64>) -> ProgressBar {

@@ -220,9 +220,14 @@ pub fn save(path: &Path, story: &str, setting: &SettingArgs, outcome: &Outcome) 
 
 /// Writes a tape, and the folder that it is to be in.
 pub fn write(path: &Path, file: &TapeFile) -> Result<(), Unusable> {
+    write_text(path, &file.to_text())
+}
+
+/// Writes a file, and the folder that it is to be in.
+pub fn write_text(path: &Path, text: &str) -> Result<(), Unusable> {
     let unusable = |error| Unusable(format!("cannot write {}: {error}", path.display()));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(unusable)?;
     }
-    std::fs::write(path, file.to_text()).map_err(unusable)
+    std::fs::write(path, text).map_err(unusable)
 }

@@ -1,10 +1,11 @@
-//! `sim shrink`: the smallest run that fails for the same reason.
+//! `sim shrink`: the smallest run that fails for the same reason, as a tape and as a plain `#[test]`.
 
-use super::{Run, SettingArgs, Unusable, save};
+use super::{Run, SettingArgs, Unusable, save, write_text};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tidewall_sim::choice::Tape;
 use tidewall_sim::drivers;
+use tidewall_sim::plain::{self, PlainTest};
 use tidewall_sim::shrink;
 
 #[derive(Args)]
@@ -19,6 +20,9 @@ pub struct ShrinkArgs {
     /// Where to save its tape
     #[arg(short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Where to write its test, which needs the engine only; it is printed as well
+    #[arg(long, value_name = "FILE.rs")]
+    test: Option<PathBuf>,
 }
 
 pub fn shrink(args: &ShrinkArgs) -> Result<u8, Unusable> {
@@ -36,6 +40,24 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8, Unusable> {
     println!("{shrunk}");
     if let Some(out) = &args.out {
         save(out, &run.story_of(&shrunk.outcome), &run.args, &shrunk.outcome)?;
+        println!("its tape replays it: cargo sim replay {}", out.display());
+    }
+    match plain::of_tape(&shrunk.outcome.tape, setting, &run.name) {
+        Ok(test) => print(&test, args.test.as_deref())?,
+        Err(why) => {
+            println!("There is no plain #[test]: {why}.");
+            if args.out.is_none() {
+                println!("-o tests/tapes/NAME.tape saves the tape, which tests/regressions.rs replays.");
+            }
+        }
     }
     Ok(1)
+}
+
+fn print(test: &PlainTest, file: Option<&Path>) -> Result<(), Unusable> {
+    println!("As a plain #[test] ({}), for a file in tests/:\n\n{}", test.form, test.text);
+    match file {
+        Some(file) => write_text(file, &test.text),
+        None => Ok(()),
+    }
 }

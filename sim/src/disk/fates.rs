@@ -149,7 +149,7 @@ impl Fates {
         let chosen = chooser.below(Concern::Survival, file.lens.len() as u32) as usize;
         let len = file.lens[chosen];
         file.lens = vec![len];
-        file.atoms = file.visible(len);
+        file.cut(len);
         self.settle(Decided::Len(inode, len), media);
     }
 
@@ -288,27 +288,46 @@ impl FileFates {
         hidden
     }
 
-    /// The atoms that a file of this length has, each with the contents that differ in it.
-    fn visible(&self, len: u64) -> BTreeMap<usize, Fate> {
-        let visible = self.atoms.range(..len as usize);
-        visible
-            .map(|(offset, fate)| {
-                let shown = len as usize - *offset;
-                let candidates = if shown >= fate.candidates[0].len() {
-                    fate.candidates.clone()
-                } else {
-                    distinct(fate.candidates.iter().map(|content| zeroed_behind(content, shown)))
-                };
-                (*offset, Fate { candidates, buried: fate.buried })
-            })
-            .collect()
+    /// A file of this length has no other atoms than those before its end, each with the contents that differ in it.
+    fn cut(&mut self, len: u64) {
+        drop(self.atoms.split_off(&(len as usize)));
+        for (offset, fate) in &mut self.atoms {
+            if let Some(shown) = fate.shown(*offset, len) {
+                fate.candidates = fate.shortened(shown);
+            }
+        }
     }
 
     fn images(&self) -> BigUint {
         let of_len = |len: &u64| -> BigUint {
-            self.visible(*len).values().map(|fate| BigUint::from(fate.candidates.len())).product()
+            let count = |(offset, fate): (&usize, &Fate)| match fate.shown(*offset, *len) {
+                Some(shown) => fate.shortened(shown).len(),
+                None => fate.candidates.len(),
+            };
+            // Nearly always they fit into a word; then no number has to be made for each of them.
+            let (mut product, mut small) = (BigUint::from(1_u32), 1_u64);
+            for count in self.atoms.range(..*len as usize).map(count) {
+                small = small.checked_mul(count as u64).unwrap_or_else(|| {
+                    product *= small;
+                    count as u64
+                });
+            }
+            product * small
         };
         self.lens.iter().map(of_len).sum()
+    }
+}
+
+impl Fate {
+    /// How many bytes a file of this length shows of the atom at `offset`, if not all.
+    fn shown(&self, offset: usize, len: u64) -> Option<usize> {
+        let shown = len as usize - offset;
+        (shown < self.candidates[0].len()).then_some(shown)
+    }
+
+    /// What differs in the first so many bytes.
+    fn shortened(&self, shown: usize) -> Vec<Bytes> {
+        distinct(self.candidates.iter().map(|content| zeroed_behind(content, shown)))
     }
 }
 

@@ -41,7 +41,7 @@ pub use site::Site;
 
 use crate::choice::{Chooser, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
-use crate::record::Event;
+use crate::record::{Detail, Event, Failure};
 use crate::timeline::Timeline;
 use at_rest::BadSector;
 use fates::Fates;
@@ -83,6 +83,8 @@ pub struct Snapshot {
     fates: Option<Fates>,
     /// Which I/O, counting those that change something.
     pub at: u64,
+    /// Before or after its effect.
+    pub when: When,
     /// What it was; `None` between two.
     pub site: Option<Site>,
     /// Decisions made by then about what a crash had left open.
@@ -119,7 +121,7 @@ impl Crashed {
     pub fn settled(&self, before: &Snapshot, chooser: &mut Chooser, timeline: Timeline) -> SimDisk {
         let Crashed { mut media, mut fates } = self.clone();
         fates.decide_all(&mut media, chooser);
-        timeline.record(|| Event::PowerCut(recorded::power_cut(&before.media, &media)));
+        recorded::cut(&timeline, &before.media, &media);
         SimDisk::with(media, timeline)
     }
 
@@ -129,7 +131,7 @@ impl Crashed {
         let state = run.0.lock();
         let open = state.open.as_ref().expect("a disk whose crash the tape decides");
         let media = open.fates.image(self.media.clone());
-        timeline.record(|| Event::PowerCut(recorded::power_cut(&before.media, &media)));
+        recorded::cut(&timeline, &before.media, &media);
         SimDisk::with(media, timeline)
     }
 
@@ -196,6 +198,8 @@ struct State {
     profile: Profile,
     /// Faults that fired since [`SimDisk::take_fired`].
     fired: Vec<Fault>,
+    /// Why the I/O that is under way fails.
+    failure: Option<Failure>,
     counts: FaultCounts,
     timeline: Timeline,
 }
@@ -244,6 +248,7 @@ impl SimDisk {
             lie: None,
             profile: Profile::default(),
             fired: Vec::new(),
+            failure: None,
             counts: FaultCounts::default(),
             timeline,
         })))
@@ -432,7 +437,7 @@ impl SimDisk {
         let timeline = state.timeline.clone();
         let State { media, counts, lie, .. } = &mut *state;
         let left = survival::crash(media, chooser, profile, counts, &timeline);
-        timeline.record(|| Event::PowerCut(recorded::power_cut(media, &left)));
+        recorded::cut(&timeline, media, &left);
         let survivor = SimDisk::with(left, timeline);
         survivor.set_lie(*lie);
         survivor.set_profile(profile);
@@ -444,7 +449,7 @@ impl SimDisk {
         let mut state = self.0.lock();
         let timeline = state.timeline.clone();
         let media = survival::crash(&snapshot.media, chooser, profile, &mut state.counts, &timeline);
-        timeline.record(|| Event::PowerCut(recorded::power_cut(&snapshot.media, &media)));
+        recorded::cut(&timeline, &snapshot.media, &media);
         let survivor = SimDisk::with(media, timeline);
         survivor.set_lie(state.lie);
         survivor.set_profile(profile);
@@ -522,6 +527,7 @@ impl State {
     fn begin(&mut self) -> io::Result<()> {
         // Counted on a dead disk, too: an engine that goes on trying must be found out.
         self.io_ops += 1;
+        self.failure = None;
         assert!(
             self.io_ops < IO_LIMIT,
             "more than {IO_LIMIT} I/Os in one life of a disk: something does not end"
@@ -562,6 +568,7 @@ impl State {
             self.armed = None;
         }
         self.fired.push(armed.kind.fault());
+        self.failure = Some(Failure::Error(armed.effect));
         Some(armed.effect)
     }
 
@@ -588,6 +595,7 @@ impl State {
         }
         self.counts.fire(fault);
         self.fired.push(fault);
+        self.failure = Some(Failure::NoSpace);
         Err(enospc())
     }
 
@@ -614,6 +622,7 @@ impl State {
             return Ok(());
         }
         self.dead = true;
+        self.failure = Some(Failure::Power(when));
         self.crash_site = Some(self.site(kind, target));
         self.counts.fire(if when == When::Before { Fault::CrashBefore } else { Fault::CrashAfter });
         self.timeline.note(&[now, when as u64], || format!("    CRASH    {when:?} this I/O").to_lowercase());
@@ -625,7 +634,7 @@ impl State {
             self.snapshot_at = None;
             let site = Some(self.site(kind, target));
             let snapshot = self.snapshot();
-            self.snapshots.push(Snapshot { at: now, site, ..snapshot });
+            self.snapshots.push(Snapshot { at: now, when, site, ..snapshot });
         }
     }
 
@@ -639,7 +648,7 @@ impl State {
     fn snapshot(&self) -> Snapshot {
         let fates = self.open.as_ref().map(|open| open.fates.clone());
         let decided = self.open.as_ref().map_or(0, |open| open.chooser.lock().made().len());
-        Snapshot { media: self.media.clone(), fates, at: self.clock, site: None, decided }
+        Snapshot { media: self.media.clone(), fates, at: self.clock, when: When::Before, site: None, decided }
     }
 
     /// A sync is about to happen.
@@ -680,6 +689,9 @@ impl State {
             text = line();
             format!("    {:<8} {text}{}", format!("{kind:?}").to_lowercase(), if ok { "" } else { "  FAILS" })
         });
+        if let Some(failure) = self.failure.filter(|_| !ok) {
+            self.timeline.record(|| Event::Detail(Box::new(Detail::Fails(failure))));
+        }
         self.timeline.record(|| Event::Io(self.io(kind, words, ok, &text)));
     }
 }

@@ -5,7 +5,8 @@
 
 use super::media::{DirtySector, Media, NameChange, SECTOR};
 use super::{Armed, IoKind, State};
-use crate::record::{Fate, FileFate, Io, PowerCut};
+use crate::record::{Detail, Event, Fate, FileFate, Io, PowerCut};
+use crate::timeline::Timeline;
 use std::fmt;
 
 impl fmt::Display for Armed {
@@ -57,6 +58,16 @@ impl State {
             unsynced: unsynced as u32,
         }
     }
+}
+
+/// Records a power cut, and what it left.
+pub(super) fn cut(timeline: &Timeline, before: &Media, after: &Media) {
+    timeline.record(|| Event::PowerCut(power_cut(before, after)));
+    timeline.record(|| {
+        let bytes = |inode: &usize| after.file(*inode).bytes().to_vec();
+        let files = after.names().iter().map(|(name, inode)| (name.to_string(), bytes(inode)));
+        Event::Detail(Box::new(Detail::Left(files.collect())))
+    });
 }
 
 /// What became of everything unsynced, from the media before the cut and after it.

@@ -186,7 +186,7 @@ pub(crate) fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
 }
 
 /// A call failed although nothing on the disk was wrong.
-fn stuck(call: &str, error: &Error) -> Violation {
+pub(crate) fn stuck(call: &str, error: &Error) -> Violation {
     let story = format!("{call}: {error}");
     match error {
         Error::Corrupt(damage) => {

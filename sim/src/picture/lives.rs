@@ -40,6 +40,8 @@ pub fn lives(record: &[Entry]) -> Vec<Life> {
     for (at, entry) in record.iter().enumerate() {
         let aside = lives[now].aside;
         match &entry.event {
+            // No picture shows it.
+            Event::Detail(_) => continue,
             Event::Aside { change } => {
                 main.get_or_insert(now);
                 now = lives.len();

@@ -38,6 +38,11 @@ impl Reason {
         let panic = violation.story.strip_prefix("panic: ").map(words);
         Reason { verdict: violation.verdict, promise: violation.promise, panic }
     }
+
+    /// Whether it is this promise that is broken.
+    pub fn is_about(&self, promise: &str) -> bool {
+        self.promise == promise
+    }
 }
 
 /// What came of shrinking.

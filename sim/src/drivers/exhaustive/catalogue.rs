@@ -6,7 +6,7 @@ use super::story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Story};
 use crate::choice::{Chooser, Concern, Tape};
 use crate::disk::{Persistence, Profile};
 use crate::drivers::{Driver, Step, watched};
-use crate::model::Violation;
+use crate::model::{Verdict, Violation};
 use crate::runner::cpu_seconds;
 use crate::scenario::Setting;
 use crate::timeline::Timeline;
@@ -34,9 +34,15 @@ pub struct Bounds {
     pub sector_bytes: u64,
     /// A planted bug in the engine.
     pub plant: Option<Bug>,
+    /// Different crashes that are remembered of stories that begin alike, at most; a hundred bytes each, for each thread.
+    pub crash_states: usize,
     /// Threads.
     pub jobs: NonZero<usize>,
 }
+
+/// Different crashes that are remembered if nobody says otherwise: the default certificate's largest group has far fewer, and
+/// this many take less than a gigabyte for each thread.
+pub const CRASH_STATES: usize = 4 << 20;
 
 /// A crash after which a promise is broken.
 #[derive(Clone, Debug)]
@@ -66,6 +72,8 @@ pub struct Certificate {
     pub tally: Tally,
     /// The first broken promise in the order of the stories.
     pub counterexample: Option<Counterexample>,
+    /// Stories whose crashes are more than are remembered, and so were not all explored.
+    pub unfinished: Vec<Story>,
     /// Wall-clock time.
     pub seconds: f64,
     /// Processor time of the process meanwhile, all threads.
@@ -80,6 +88,7 @@ impl Certificate {
         self.explored_points += other.explored_points;
         self.tally.add(other.tally);
         self.counterexample = self.counterexample.take().or(other.counterexample);
+        self.unfinished.extend(other.unfinished);
     }
 }
 
@@ -109,12 +118,15 @@ pub fn certify(bounds: &Bounds, tick: impl Fn(usize, usize) + Sync) -> Certifica
             };
             let mut own = Certificate::default();
             let geometry = group[0].story.geometry;
-            let mut explorer = Explorer::new(geometry.config(), bounds.persistence, bounds.depth);
+            let explorer = Explorer::new(geometry.config(), bounds.persistence, bounds.depth);
+            let mut explorer = explorer.limit(bounds.crash_states);
             for task in group {
                 own.counterexample = explore(task, &mut explorer, bounds, &mut own);
                 tick(done.fetch_add(1, Ordering::Relaxed) + 1, total);
                 if own.counterexample.is_some() {
                     found.fetch_min(index, Ordering::Relaxed);
+                }
+                if own.counterexample.is_some() || !own.unfinished.is_empty() {
                     break;
                 }
             }
@@ -168,6 +180,10 @@ fn explore(
     certificate.crash_points += play.changes() - skipped + explored;
     certificate.explored_points += hunt.explored_points;
     let violation = ended.err()?;
+    if violation.verdict == Verdict::NotMeasured {
+        certificate.unfinished.push(story.clone());
+        return None;
+    }
     // The story up to the crash, and nothing else.
     let told = Story { ops: story.ops[..told].to_vec(), ..story.clone() };
     let mut tape = told.tape();

@@ -10,10 +10,16 @@
 //!   disk makes names durable at once, the points before each name are crash points of their own.)
 //! - *What nobody reads is not decided*; see `disk/fates.rs`.
 //! - *A state that was seen is not explored again*: the same media with the same open fates, and the same duties.
+//!
+//! Two things keep the memory small. The leaves of a crash are walked twice: first to learn all the states that they end in,
+//! which is what a crash inside any of them must end in as well, and then, one leaf at a time, to crash inside it; so no more
+//! disks are kept than the tree is deep, however many leaves a crash has. And of a crash that was explored two digests and
+//! the states that it led to stay, and no more: some hundred bytes. Their number has a limit, [`Explorer::limit`]; a tree
+//! that has more is not certified, and the certificate says so.
 
 use super::story::{Duty, Recovered, recover};
 use crate::choice::{Chooser, Concern, SharedChooser, Tape};
-use crate::disk::{Crashed, Persistence};
+use crate::disk::{Crashed, Persistence, SimDisk};
 use crate::model::{Verdict, Violation};
 use crate::timeline::Timeline;
 use num_bigint::BigUint;
@@ -69,6 +75,9 @@ pub struct Explorer {
     /// What it has explored so far.
     pub tally: Tally,
     seen: FxHashMap<(u128, u128), (u32, States)>,
+    /// Each set of states once: there are few, and many crashes lead to the same.
+    known: BTreeSet<States>,
+    limit: usize,
     /// The recoveries that the present one is inside of, outermost first.
     trail: Vec<Level>,
 }
@@ -83,8 +92,21 @@ struct Level {
 impl Explorer {
     /// An explorer that lets the power fail `depth` times inside recoveries.
     pub fn new(config: Config, persistence: Persistence, depth: u32) -> Explorer {
-        let tally = Tally::default();
-        Explorer { config, persistence, depth, tally, seen: FxHashMap::default(), trail: Vec::new() }
+        Explorer {
+            config,
+            persistence,
+            depth,
+            tally: Tally::default(),
+            seen: FxHashMap::default(),
+            known: BTreeSet::new(),
+            limit: usize::MAX,
+            trail: Vec::new(),
+        }
+    }
+
+    /// An explorer that remembers so many crashes and gives up at the next one, with the verdict `NotMeasured`.
+    pub fn limit(self, limit: usize) -> Explorer {
+        Explorer { limit, ..self }
     }
 
     /// Explores a crash to the full depth; returns what recoveries without another crash end in.
@@ -133,18 +155,9 @@ impl Explorer {
 
         let mut covered = BigUint::ZERO;
         let mut states = BTreeSet::new();
-        let mut cuts = Vec::new();
         let mut next = Some(Chooser::depth_first());
         while let Some(chooser) = next {
-            let chooser = Arc::new(Mutex::new(chooser));
-            let disk = crashed.disk(chooser.clone(), Timeline::default());
-            if depth > 0 {
-                disk.keep_crash_points(self.persistence);
-            }
-            self.trail.push(Level { chooser: chooser.clone(), cut: None });
-            let Recovered { engine, state, duty: after } =
-                recover(&disk, &self.config, duty, &Timeline::default())?;
-            drop(engine);
+            let Leaf { chooser, disk, state, after } = self.leaf(crashed, duty, chooser, false)?;
             self.count(duty, &after);
             if let Some(goal) = goal.filter(|goal| !goal.states.contains(&state)) {
                 return Err(not_idempotent(goal.else_story));
@@ -152,44 +165,82 @@ impl Explorer {
             self.tally.states.insert(state);
             states.insert(state);
             covered += disk.images();
-            if depth > 0 {
-                let inside = disk.take_snapshots().into_iter().map(|snapshot| (snapshot, None));
-                let behind = (disk.snapshot(), Some((state, after)));
-                cuts.extend(
-                    inside.chain([behind]).map(|(snapshot, after)| (chooser.clone(), snapshot, after)),
-                );
-            }
             self.trail.pop();
             next = chooser.lock().advance();
         }
         // The explorer's own promise: no image twice, and none left out.
         assert_eq!(covered, images, "the leaves of the tree do not add up to its images");
 
-        for (chooser, snapshot, after) in cuts {
-            let crashed = snapshot.crash(self.persistence);
-            self.trail.push(Level { chooser, cut: Some((snapshot.at + 1, snapshot.decided)) });
-            match after {
-                None => self.level(
-                    &crashed,
-                    duty,
-                    depth - 1,
-                    Some(Goal { states: &states, else_story: DIVERGES }),
-                )?,
-                Some((state, after)) => {
-                    let same = BTreeSet::from([state]);
-                    self.level(
-                        &crashed,
-                        &after,
-                        depth - 1,
-                        Some(Goal { states: &same, else_story: CHANGES }),
-                    )?
-                }
-            };
-            self.trail.pop();
+        let states = self.shared(states);
+        if depth > 0 {
+            self.inside(crashed, duty, depth - 1, &states)?;
         }
-        let states = Arc::new(states);
+        if self.seen.len() >= self.limit {
+            let story = format!("more than {} different crashes, as many as are remembered", self.limit);
+            return Err(Violation::new(Verdict::NotMeasured, "every crash is explored", story));
+        }
         self.seen.insert(key, (depth, states.clone()));
         Ok(states)
+    }
+
+    /// Lets the power fail inside each recovery from a crash, and after it.
+    fn inside(
+        &mut self,
+        crashed: &Crashed,
+        duty: &Duty,
+        depth: u32,
+        states: &States,
+    ) -> Result<(), Violation> {
+        let mut next = Some(Chooser::depth_first());
+        while let Some(chooser) = next {
+            let Leaf { chooser, disk, state, after } = self.leaf(crashed, duty, chooser, true)?;
+            self.trail.pop();
+            let inside = disk.take_snapshots().into_iter().map(|snapshot| (snapshot, false));
+            for (snapshot, is_behind) in inside.chain([(disk.snapshot(), true)]) {
+                let crashed = snapshot.crash(self.persistence);
+                let cut = Some((snapshot.at + 1, snapshot.decided));
+                self.trail.push(Level { chooser: chooser.clone(), cut });
+                if is_behind {
+                    let same = BTreeSet::from([state]);
+                    let goal = Goal { states: &same, else_story: CHANGES };
+                    self.level(&crashed, &after, depth, Some(goal))?;
+                } else {
+                    self.level(&crashed, duty, depth, Some(Goal { states, else_story: DIVERGES }))?;
+                }
+                self.trail.pop();
+            }
+            next = chooser.lock().advance();
+        }
+        Ok(())
+    }
+
+    /// One recovery, which is put on the trail; with its crash points, if they are asked for.
+    fn leaf(
+        &mut self,
+        crashed: &Crashed,
+        duty: &Duty,
+        chooser: Chooser,
+        keeps: bool,
+    ) -> Result<Leaf, Violation> {
+        let chooser = Arc::new(Mutex::new(chooser));
+        let disk = crashed.disk(chooser.clone(), Timeline::default());
+        if keeps {
+            disk.keep_crash_points(self.persistence);
+        }
+        self.trail.push(Level { chooser: chooser.clone(), cut: None });
+        let Recovered { engine, state, duty: after } =
+            recover(&disk, &self.config, duty, &Timeline::default())?;
+        drop(engine);
+        Ok(Leaf { chooser, disk, state, after })
+    }
+
+    fn shared(&mut self, states: BTreeSet<u128>) -> States {
+        if let Some(known) = self.known.get(&states) {
+            return known.clone();
+        }
+        let states = Arc::new(states);
+        self.known.insert(states.clone());
+        states
     }
 
     fn count(&mut self, duty: &Duty, after: &Duty) {
@@ -197,6 +248,14 @@ impl Explorer {
         self.tally.points_checked += after.model.acked_points();
         self.tally.acked_points_checked += duty.model.acked_points();
     }
+}
+
+/// A way to decide a crash, and what its recovery led to.
+struct Leaf {
+    chooser: SharedChooser,
+    disk: SimDisk,
+    state: u128,
+    after: Duty,
 }
 
 /// The states that a recovery must end in (I10).

@@ -13,7 +13,7 @@ mod explore;
 mod report;
 mod story;
 
-pub use catalogue::{Bounds, Certificate, Counterexample, certify};
+pub use catalogue::{Bounds, CRASH_STATES, Certificate, Counterexample, certify};
 pub use explore::{Explorer, Tally};
 pub use story::{CrashPoint, Deaf, Duty, Geometry, Listener, Op, Play, Recovered, Story, recover};
 

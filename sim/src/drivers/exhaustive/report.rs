@@ -13,7 +13,9 @@ impl Certificate {
         match &self.counterexample {
             Some(found) if !found.replays => Result::HarnessBroken,
             Some(_) => Result::Violated,
-            None if self.tally.acked_points_checked == 0 => Result::NotMeasured,
+            None if self.tally.acked_points_checked == 0 || !self.unfinished.is_empty() => {
+                Result::NotMeasured
+            }
             None => Result::Survived,
         }
     }
@@ -59,6 +61,16 @@ impl Certificate {
         for (at, what) in not_covered(bounds).iter().enumerate() {
             line(if at == 0 { "not covered" } else { "" }, what.clone());
         }
+        if let Some(first) = self.unfinished.first() {
+            let (count, limit) = (self.unfinished.len(), grouped(bounds.crash_states));
+            writeln!(
+                text,
+                "\n{count} stories, {first:?} first, have more than {limit} different crashes. --crash-states allows more,\n\
+                 a hundred bytes each; --depth or --ops asks for less.",
+                first = first.to_string()
+            )
+            .expect("a string takes everything");
+        }
         if let Some(found) = &self.counterexample {
             writeln!(text, "\nafter the operations {:?}: {}", found.story.to_string(), found.violation)
                 .expect("a string takes everything");
@@ -66,6 +78,9 @@ impl Certificate {
         text.push_str(match self.result() {
             Result::Survived => "\nCERTIFIED: within these bounds no crash breaks a promise.\n",
             Result::Violated => "COUNTEREXAMPLE: a promise is broken.\n",
+            Result::NotMeasured if !self.unfinished.is_empty() => {
+                "\nNOT MEASURED: the trees of some stories have more crashes than are remembered.\n"
+            }
             Result::NotMeasured => "\nNOT MEASURED: nothing had to survive.\n",
             Result::HarnessBroken => {
                 "HARNESS BROKEN: the tape of the counterexample does not lead to it again, so no result counts.\n"
@@ -98,6 +113,7 @@ impl Certificate {
             "points_checked": tally.points_checked,
             "acked_points_checked": tally.acked_points_checked,
             "depth": bounds.depth,
+            "unfinished": self.unfinished.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "not_covered": not_covered(bounds),
             "counterexample": self.counterexample.as_ref().map(|found| json!({
                 "story": found.story.to_string(),

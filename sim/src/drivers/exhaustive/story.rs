@@ -7,7 +7,7 @@ use super::super::{Step, findings, stuck};
 use crate::choice::{Chooser, Concern, Tape};
 use crate::disk::{Persistence, SimDisk, Snapshot, When};
 use crate::model::{Model, Verdict, Violation};
-use crate::record::{Event, Key};
+use crate::record::{Detail, Event, Key, Opening};
 use crate::timeline::Timeline;
 use std::fmt;
 use std::str::FromStr;
@@ -418,6 +418,7 @@ impl Play {
     ) -> Result<u64, Violation> {
         self.duty.closed = false;
         let number = self.timeline.called(|| "client".into(), name, points.iter().map(Key::from));
+        self.timeline.record(|| Event::Detail(Box::new(Detail::Written(points.into()))));
         let result = call(self.engine());
         if !self.is_over() {
             self.timeline.returned(number, &result);
@@ -460,6 +461,11 @@ pub fn recover(
     timeline: &Timeline,
 ) -> Result<Recovered, Violation> {
     timeline.note(&[], || "open".into());
+    timeline.record(|| {
+        let (exists, durable_lsn) = (duty.exists, duty.durable_lsn);
+        let opening = Opening { config: config.clone(), model: duty.model.clone(), exists, durable_lsn };
+        Event::Detail(Box::new(Detail::Opening(opening)))
+    });
     let opened = Engine::open_with(Arc::new(disk.clone()), config.clone(), Box::new(InOrder));
     if !disk.is_dead() {
         timeline.record(|| {
@@ -492,8 +498,8 @@ pub fn recover(
         after.model.recovered(tag, survived);
         shown.update(&(found.len() as u64).to_le_bytes());
         for point in &found {
-            shown.update(&point.ts_us.to_le_bytes());
-            shown.update(&point.value.to_bits().to_le_bytes());
+            let (time, value) = (point.ts_us as u64, point.value.to_bits());
+            shown.update(&(u128::from(value) << 64 | u128::from(time)).to_le_bytes());
         }
     }
     let stats = engine.stats();

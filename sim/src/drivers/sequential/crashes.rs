@@ -45,6 +45,14 @@ impl Run<'_> {
         Crash::new(during, site, &counts)
     }
 
+    /// Records with which limits a store is about to be opened, and what it owes.
+    pub(super) fn opening(&self) {
+        self.detail(|| {
+            let (config, model) = (self.config.clone(), self.model.clone());
+            Detail::Opening(Opening { config, model, exists: self.exists, durable_lsn: self.marks[1] })
+        });
+    }
+
     pub(super) fn retire_engine(&mut self) {
         self.engine = None;
         self.counts.rotations += std::mem::take(&mut self.progress.0);
@@ -176,6 +184,7 @@ impl Run<'_> {
             let exec = Box::new(Shuffled(AtomicU64::new(self.chooser.below(Concern::Order, 1 << 16).into())));
             self.timeline.note(&[depth.into()], || "   open".into());
             findings::record(&self.timeline, &disk, self.setting.plant);
+            self.opening();
             let result = Engine::open_with(Arc::new(disk.clone()), self.config.clone(), exec);
             if !disk.is_dead() {
                 self.timeline.record(|| {

@@ -26,6 +26,10 @@ impl Run<'_> {
     fn judge_inspection(&mut self, image: &SimDisk, strike: &Strike) -> Step {
         let struck = image.copy();
         struck.damage(strike.fault, &strike.file, strike.change);
+        self.detail(|| {
+            let left = struck.content(&strike.file);
+            Detail::Damaged { file: strike.file.clone(), left, expected: strike.expected.clone() }
+        });
         let seen = inspect(&struck).map_err(|error| stuck("inspect", &error))?;
         if strike.expected.is_owed() && seen.damage.is_empty() {
             return Err(broken(strike, "inspect finds everything sound"));
@@ -46,6 +50,7 @@ impl Run<'_> {
 
     fn judge_opening(&mut self, image: &SimDisk, struck: &SimDisk, strike: &Strike, crash: Crash) -> Step {
         let before = struck.contents();
+        self.opening();
         let opened = Engine::open_with(Arc::new(struck.clone()), self.config.clone(), Box::new(InOrder));
         let fired = struck.take_fired();
         self.counts.recoveries += 1;

@@ -36,6 +36,7 @@ impl Run<'_> {
         self.timeline
             .note(&[snapshot.at], || format!("   on the side: the power fails at change {}", snapshot.at));
         self.take_counts(&self.disk.clone());
+        self.detail(|| Detail::Snapped(snapshot.when));
         self.timeline.record(|| Event::Aside { change: snapshot.at });
         let image = self.disk.from_snapshot(snapshot, &mut self.chooser, self.setting.profile);
         let site = snapshot.site.clone();

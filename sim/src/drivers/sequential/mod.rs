@@ -26,7 +26,7 @@ use crate::coverage::{Coverage, Crash, Decision, During};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Model, Verdict, Violation, Witness};
-use crate::record::{Event, Key};
+use crate::record::{Detail, Event, Key, Opening};
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use crate::workload::{Op, Shape, Source};
@@ -205,11 +205,17 @@ impl<'a> Run<'a> {
         call: impl FnOnce(&Engine) -> tidewall::Result<R>,
     ) -> (u64, tidewall::Result<R>) {
         let number = self.timeline.called(|| "client".into(), name, points.iter().map(Key::from));
+        self.detail(|| Detail::Written(points.into()));
         let result = call(self.engine());
         if !self.disk.is_dead() {
             self.timeline.returned(number, &result);
         }
         (number, result)
+    }
+
+    /// Records what a plain test of the run needs.
+    fn detail(&self, detail: impl FnOnce() -> Detail) {
+        self.timeline.record(|| Event::Detail(Box::new(detail())));
     }
 
     /// Records something that the test bed does.

@@ -94,7 +94,7 @@ impl Drawing {
                 let column = self.step(IO);
                 self.note(LaneKind::World, "oracle", at, column, "", violation.to_string());
             }
-            Event::Aside { .. } | Event::Back => {}
+            Event::Aside { .. } | Event::Back | Event::Detail(_) => {}
         }
         let now = self.now.saturating_sub(1);
         self.columns.entry(at).or_insert(now);
