@@ -12,7 +12,7 @@ use tidewall_benches::data::recorded_files;
 use tidewall_benches::{argument, median, size};
 use tidewall_sim::disk::{Persistence, Profile};
 use tidewall_sim::drivers::Driver;
-use tidewall_sim::drivers::exhaustive::{Bounds, certify};
+use tidewall_sim::drivers::exhaustive::{Bounds, CRASH_STATES, certify};
 use tidewall_sim::runner::{self, Campaign};
 use tidewall_sim::scenario::Setting;
 use tidewall_sim::trace::Trace;
@@ -89,6 +89,7 @@ fn certificate() -> Rates {
         sector_bytes: 512,
         plant: None,
         jobs: runner::processors(),
+        crash_states: CRASH_STATES,
     };
     let found = certify(&bounds, |_, _| {});
     assert!(found.counterexample.is_none(), "a promise broke");
