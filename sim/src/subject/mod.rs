@@ -109,9 +109,11 @@ pub enum Ending {
     /// The call of the disk never returns: the stack is unwound, and the store is never dropped. Costs the memory that it
     /// holds.
     Leak,
+    /// The stack is unwound, and the store is dropped. What its destructors write goes nowhere, and succeeds; what they read
+    /// fails. For stores that hold much.
+    Drop,
     /// The call of the disk fails, as all do from then on, and the store is dropped. What it says and does, panics included, is
-    /// ignored. For stores that hold much, or that cannot be unwound: whose destructors panic when another panic has poisoned
-    /// a lock, say.
+    /// ignored. For stores that cannot be unwound: whose destructors panic when another panic has poisoned a lock, say.
     Fail,
 }
 

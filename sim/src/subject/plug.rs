@@ -2,10 +2,8 @@
 //!
 //! When the power fails, the call that was interrupted never returns. To return an error from it would let the store go on:
 //! its clean-up would run, and its assertions would fail, on a failure that is of our making. So the call unwinds the stack to
-//! the driver, which leaks the store; and whatever a thread of it, or a destructor on the way, asks of the disk afterwards
-//! is answered by nobody, or with an error. A process that ends alone is the same without the power cut.
-//!
-//! A store that cannot be unwound gets the error after all ([`Ending::Fail`]), and nobody listens to it any more.
+//! the driver. What a destructor writes on the way goes nowhere, and succeeds: a panic in it would end the process. A process
+//! that ends alone is the same without the power cut. [`Ending`] has what else can be done.
 
 use super::Ending;
 use crate::disk::SimDisk;
@@ -43,59 +41,69 @@ impl Plug {
         drop(files);
     }
 
-    /// The call that was made does not return.
-    fn end<R>(&self) -> io::Result<R> {
+    /// The call that was made does not return; or, on the way to the driver, with what it would have returned if nothing were
+    /// wrong, should that be known.
+    fn end<R>(&self, vain: Option<R>) -> io::Result<R> {
+        let was_over = self.0.lock().disk.is_none();
         self.pull();
-        let ending = self.0.lock().ending;
-        // A second unwinding would end the process.
-        if ending == Ending::Fail || std::thread::panicking() {
-            return Err(io::Error::other("the simulated power is off"));
+        let on_the_way = match self.0.lock().ending {
+            Ending::Leak => std::thread::panicking(),
+            Ending::Drop => std::thread::panicking() || was_over,
+            Ending::Fail => return Err(power_is_off()),
+        };
+        if on_the_way {
+            return vain.ok_or_else(power_is_off);
         }
         resume_unwind(Box::new(PowerFailed))
     }
 
-    fn call<R>(&self, call: impl FnOnce(&SimDisk) -> io::Result<R>) -> io::Result<R> {
+    fn call<R>(&self, vain: Option<R>, call: impl FnOnce(&SimDisk) -> io::Result<R>) -> io::Result<R> {
         let disk = self.0.lock().disk.clone();
-        let Some(disk) = disk else { return self.end() };
+        let Some(disk) = disk else { return self.end(vain) };
         let result = call(&disk);
-        if result.is_err() && disk.is_dead() { self.end() } else { result }
+        if result.is_err() && disk.is_dead() { self.end(vain) } else { result }
     }
 
     fn call_file<R>(
         &self,
         number: usize,
+        vain: Option<R>,
         call: impl FnOnce(&dyn DiskFile) -> io::Result<R>,
     ) -> io::Result<R> {
         let file = self.0.lock().files.get(number).cloned().flatten();
         match file {
-            Some(file) => self.call(|_| call(&*file)),
-            None => self.end(),
+            Some(file) => self.call(vain, |_| call(&*file)),
+            None => self.end(vain),
         }
     }
 }
 
+fn power_is_off() -> io::Error {
+    io::Error::other("the simulated power is off")
+}
+
 impl Disk for Plug {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.call(|disk| disk.open(name, mode))?;
+        let file = self.call(None, |disk| disk.open(name, mode))?;
         let mut socket = self.0.lock();
         socket.files.push(Some(file));
         Ok(Arc::new(Handle { plug: self.clone(), number: socket.files.len() - 1 }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.call(SimDisk::list)
+        self.call(None, SimDisk::list)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.call(|disk| disk.rename(from, to))
+        self.call(Some(()), |disk| disk.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.call(|disk| disk.remove(name))
+        self.call(Some(()), |disk| disk.remove(name))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.call(SimDisk::sync_dir)
+        self.call(Some(()), SimDisk::sync_dir)
     }
 }
 
@@ -114,22 +122,22 @@ impl Drop for Handle {
 
 impl DiskFile for Handle {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.plug.call_file(self.number, |file| file.read_at(offset, buf))
+        self.plug.call_file(self.number, None, |file| file.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        self.plug.call_file(self.number, |file| file.write_at(offset, buf))
+        self.plug.call_file(self.number, Some(()), |file| file.write_at(offset, buf))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.plug.call_file(self.number, |file| file.sync())
+        self.plug.call_file(self.number, Some(()), |file| file.sync())
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.plug.call_file(self.number, |file| file.len())
+        self.plug.call_file(self.number, None, |file| file.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.plug.call_file(self.number, |file| file.set_len(len))
+        self.plug.call_file(self.number, Some(()), |file| file.set_len(len))
     }
 }

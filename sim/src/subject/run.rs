@@ -455,6 +455,6 @@ fn ended<R>(disk: &SimDisk, call: impl FnOnce() -> Result<R, Failure>) -> Ended<
 pub(super) fn end<S: Subject>(store: S) {
     match S::ENDING {
         Ending::Leak => std::mem::forget(store),
-        Ending::Fail => drop(catch_unwind(AssertUnwindSafe(|| drop(store)))),
+        Ending::Drop | Ending::Fail => drop(catch_unwind(AssertUnwindSafe(|| drop(store)))),
     }
 }
