@@ -23,6 +23,11 @@ fn limit(target: Target, len: usize) -> usize {
     match target {
         // A store is opened five times over, and its files are read each time.
         Target::Open => 4 << 20,
+        Target::Frame | Target::Segment | Target::Block => {
+            // Thirty-three bytes can be a run of as many points as there are, and a question decodes each up to four times.
+            let points = (len / 33 + 1) * (1 << 16);
+            (64 << 10) + 400 * len + 4 * 24 * points
+        }
         _ => (64 << 10) + 400 * len,
     }
 }

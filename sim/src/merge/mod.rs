@@ -174,8 +174,8 @@ fn add(name: &str, sum: &mut Value, more: &Value) -> Result<(), Refusal> {
             let new: Vec<_> = more.iter().filter(|value| !sum.contains(value)).cloned().collect();
             sum.extend(new);
         }
-        // The first line that replays something is enough.
-        (Value::String(_), Value::String(_)) if name == "replay" => {}
+        // The first line that replays something, or makes it smaller, is enough.
+        (Value::String(_), Value::String(_)) if ["replay", "shrink"].contains(&name) => {}
         (Value::String(a), Value::String(b)) if name == "trace_hash" => {
             let hash = |text: &str| {
                 u64::from_str_radix(text, 16).map_err(|_| Refusal(format!("{text} is no trace hash")))

@@ -43,7 +43,8 @@
 //! }
 //!
 //! let report = campaign::<Number>(&Plan { runs: 200, ..Plan::default() });
-//! assert_eq!(report.verdict().to_string(), "Lost");
+//! // The number is gone, or there are zeros in its place, which nobody wrote.
+//! assert!(["Lost", "Invented"].contains(&&report.verdict().to_string()[..]));
 //! println!("{report}"); // the shortest way to lose a number, I/O by I/O
 //! ```
 //!
