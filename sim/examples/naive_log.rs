@@ -143,8 +143,11 @@ impl<const STEP: u32> Subject for Log<STEP> {
     }
 }
 
+/// So many runs of one version.
+pub type Step = fn(u64) -> Report;
+
 /// The steps: what is wrong, and how the test bed is asked. Until step 4 it is enough that the power fails.
-pub const STEPS: [(&str, fn(u64) -> Report); 8] = [
+pub const STEPS: [(&str, Step); 8] = [
     ("1: no sync", |runs| campaign::<Log<1>>(&Plan { runs, ..Plan::default() })),
     ("2: a sync of the file, none of its name", |runs| campaign::<Log<2>>(&Plan { runs, ..Plan::default() })),
     ("3: a checksum that nobody looks at", |runs| campaign::<Log<3>>(&Plan { runs, ..Plan::default() })),
