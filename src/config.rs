@@ -59,7 +59,8 @@ pub struct Config {
     /// Threads of the pool that encodes and writes blocks during a flush, reads them for long queries, and syncs streams;
     /// the caller works too. There is at least one for each stream; 1, with one stream, is no pool: who calls does everything.
     pub flush_workers: usize,
-    /// Time between two background steps, in milliseconds; a tag batch waits at most two of them. `None` starts no
+    /// Time between two background steps, in milliseconds; a tag batch waits at most two of them. A step that takes longer is
+    /// followed by a rest of four times that, so with very many slow tags it is more. `None` starts no
     /// thread, and [`Engine::step`](crate::Engine::step) is the caller's business: points are appended there, by `sync`
     /// and `flush`, and by writers that find the backlog too long.
     pub flush_delay_ms: Option<u64>,
@@ -92,14 +93,14 @@ impl Default for Config {
 const SEGMENTS_LIMIT: usize = 999;
 
 impl Config {
-    /// The backlog of full batches at which the logger is woken: two thirds of what is written at once, so that it sleeps
-    /// rarely under load, and no more than half of what writers wait at.
+    /// The backlog of full batches at which the logger is woken: two thirds of what would be written at once if a point took 17
+    /// bytes, which is about a megabyte of tails, and no more than half of what writers wait at.
     pub(crate) fn wake_points(&self) -> u64 {
         (self.staging_bytes / ENTRY_BYTES / 3 * 2).min(self.backlog_points / 2).max(1) as u64
     }
 
-    /// Each stream's part of `buffer_bytes`.
-    pub(crate) fn stream_buffer_bytes(&self) -> u64 {
+    /// Each stream's part of [`buffer_bytes`](Config::buffer_bytes): the encoded points in memory at which its writers wait.
+    pub fn stream_buffer_bytes(&self) -> u64 {
         (self.buffer_bytes / self.wal_streams as u64).max(1)
     }
 

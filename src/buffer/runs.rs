@@ -112,17 +112,9 @@ impl Runs {
     /// Calls `each` with the entries in `range`, in the order of their acceptance.
     pub(crate) fn for_each(&self, range: &impl RangeBounds<i64>, mut each: impl FnMut(Entry)) {
         for (at, run) in self.index.iter().enumerate() {
-            if !overlaps(range, run.min_ts, run.max_ts) {
-                continue;
-            }
-            if range.contains(&run.min_ts) && range.contains(&run.max_ts) {
-                self.get(at).for_each(&mut each);
-            } else {
-                self.get(at).for_each(|entry| {
-                    if range.contains(&entry.ts_us) {
-                        each(entry);
-                    }
-                });
+            // Looked at before its header is.
+            if overlaps(range, run.min_ts, run.max_ts) {
+                self.get(at).for_each_in(range, (run.min_ts, run.max_ts), &mut each);
             }
         }
     }

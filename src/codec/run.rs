@@ -29,7 +29,8 @@
 
 use super::Reader;
 use super::bits::{pack, packed_bytes, unpack, width};
-use crate::point::Entry;
+use crate::point::{Entry, overlaps};
+use std::ops::RangeBounds;
 
 /// Bytes before the packed columns.
 const HEADER_BYTES: usize = 32;
@@ -326,6 +327,24 @@ impl<'a> Run<'a> {
             }
         }
         times
+    }
+
+    /// Calls `each` with its entries in `range`, in turn. All of its times are known to lie from `least` to `most`.
+    pub(crate) fn for_each_in(
+        &self,
+        range: &impl RangeBounds<i64>,
+        (least, most): (i64, i64),
+        mut each: impl FnMut(Entry),
+    ) {
+        if range.contains(&least) && range.contains(&most) {
+            self.for_each(each);
+        } else if overlaps(range, least, most) {
+            self.for_each(|entry| {
+                if range.contains(&entry.ts_us) {
+                    each(entry);
+                }
+            });
+        }
     }
 
     /// Calls `each` with its entries in turn.

@@ -27,7 +27,7 @@ use crate::codec::run::{self, Encoder, Run};
 use crate::codec::{self, ENTRY_BYTES, Reader};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId, overlaps};
+use crate::point::{Entry, TagId};
 use std::ops::RangeBounds;
 
 /// Bytes before the payload.
@@ -142,18 +142,7 @@ impl Content<'_> {
                 while let Some(run) = runs.next() {
                     // A run ends before the next one begins.
                     let until = runs.peek().map_or(i64::MAX, |next| next.first_ts.wrapping_sub(1));
-                    if !overlaps(range, run.first_ts, until) {
-                        continue;
-                    }
-                    if range.contains(&run.first_ts) && range.contains(&until) {
-                        run.for_each(&mut each);
-                    } else {
-                        run.for_each(|entry| {
-                            if range.contains(&entry.ts_us) {
-                                each(entry);
-                            }
-                        });
-                    }
+                    run.for_each_in(range, (run.first_ts, until), &mut each);
                 }
             }
         }

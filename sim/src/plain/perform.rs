@@ -190,14 +190,7 @@ fn test(script: &Script, found: &Found, plant: Option<Bug>) -> Ends {
 /// bug, if it passes without.
 pub(super) fn aimed(script: &Script, aim: &Aim) -> Option<Found> {
     let mut play = Play::new(script, &aim.reason);
-    let violation = drivers::watched(aim.plant, || play.all(script)).err();
-    if std::env::var("DBG").is_ok() && violation.is_none() {
-        eprintln!("none {:?}\n{:#?}", play.succeeds, script.acts);
-    }
-    let violation = violation?;
-    if std::env::var("DBG").is_ok() {
-        eprintln!("{violation} {:?}\n{:#?}", play.succeeds, script.acts);
-    }
+    let violation = drivers::watched(aim.plant, || play.all(script)).err()?;
     if Reason::of(&violation) != aim.reason {
         return None;
     }
@@ -272,8 +265,7 @@ impl<'a> Play<'a> {
             let may_not_wait = backlog.is_some_and(|stats| {
                 self.config.durability == Durability::Batched
                     && stats.backlog_points < self.config.backlog_points as u64
-                    && stats.buffered_bytes
-                        < (self.config.buffer_bytes / self.config.wal_streams as u64).max(1)
+                    && stats.buffered_bytes < self.config.stream_buffer_bytes()
             });
             if matches!(act.what, What::Write(_)) && may_not_wait {
                 let calls = *self.calls.last().expect("pushed above");

@@ -48,7 +48,7 @@ impl Run<'_> {
         }
         let stats = self.engine().stats();
         stats.backlog_points < self.config.backlog_points as u64
-            && stats.buffered_bytes < (self.config.buffer_bytes / self.config.wal_streams as u64).max(1)
+            && stats.buffered_bytes < self.config.stream_buffer_bytes()
     }
 
     /// Whether a write that could not be made durable was accepted: the contract allows both.
