@@ -116,10 +116,11 @@ impl Frame<'_> {
     }
 }
 
-/// The words of a payload at which a frame could be looked for.
+/// The words of a payload at which a frame could be looked for; the last one may be all that is left of it.
 fn words(payload: &[u8]) -> impl Iterator<Item = u32> {
-    let word = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().expect("chunks_exact gives 8 bytes"));
-    payload.chunks_exact(ALIGN).map(word)
+    let (whole, rest) = payload.as_chunks::<ALIGN>();
+    let first = |[a, b, c, d, ..]: &[u8; ALIGN]| u32::from_le_bytes([*a, *b, *c, *d]);
+    whole.iter().map(first).chain(rest.first_chunk().copied().map(u32::from_le_bytes))
 }
 
 /// Masks a payload that holds the magic where a frame could begin.
@@ -301,6 +302,22 @@ mod tests {
         let frame = decode(&bytes).unwrap();
         assert_ne!(frame.mask, 0);
         assert!(frame.entries().iter().map(bits).eq(entries.iter().map(bits)));
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_payload_are_no_magic() {
+        let (header, _, _) = sample();
+        // With equal times and values the qualities are all that a run has behind its 32 bytes.
+        for count in 4..12 {
+            let entry = |at: usize| Entry { ts_us: 0, value: 0.0, quality: MAGIC[at % 4] };
+            let entries: Vec<_> = (0..count).map(entry).collect();
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &header, &entries);
+            let mut places = (ALIGN..bytes.len()).step_by(ALIGN);
+            assert_eq!(places.find(|at| has_magic(&bytes[*at..])), None, "with {count} points");
+            let quality = |entry: &Entry| entry.quality;
+            assert!(decode(&bytes).unwrap().entries().iter().map(quality).eq(entries.iter().map(quality)));
+        }
     }
 
     #[test]
