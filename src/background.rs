@@ -37,9 +37,14 @@ impl Unreported {
         self.some.store(true, Ordering::Release);
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_some(&self) -> bool {
+        self.some.load(Ordering::Acquire)
+    }
+
     /// Fails once, with what a background thread has run into.
     pub(crate) fn report(&self) -> Result<()> {
-        if !self.some.load(Ordering::Acquire) {
+        if !self.is_some() {
             return Ok(());
         }
         let mut first = self.first.lock();

@@ -29,14 +29,18 @@ pub struct Config {
     /// Larger blocks make fewer manifest entries; smaller ones make short queries cheaper.
     pub block_points: usize,
     /// Points in full tag batches, by stream, that may wait for the log. Beyond that writers wait: they help to append them.
-    /// Bounds what a crash of the process can take, and memory: 24 bytes a point.
+    /// Bounds what a crash of the process can take, and memory: they are encoded, one to seventeen bytes a point.
     pub backlog_points: usize,
-    /// Bytes of encoded points, over all streams, that memory holds: the flusher begins at half of it, writers wait when it is
+    /// Bytes of points in frames and in no block, over all streams, that memory holds: the flusher begins at half of it, writers wait when it is
     /// full. A point of most sensors takes one to four. More makes larger flushes, and longer recoveries.
     pub buffer_bytes: u64,
-    /// Independently locked parts of the tag table, over all streams, rounded up to a power of two. With many more than
-    /// tags in use at a time, writers of different tags hardly ever touch the same one; each costs some 200 bytes.
+    /// Independently locked parts of the tag table, over all streams, rounded up to a power of two. With more of them writers
+    /// meet less often, and what a single point touches leaves the processor's cache sooner; each costs some 7 KB.
     pub shards: usize,
+    /// Points, of calls with few of them, that wait in each of these parts before they are brought to the buffers of their tags all
+    /// at once, or as soon as the log asks for them: with many tags that costs a fraction of bringing each one there. Meanwhile
+    /// they make no batch full. 0 to 65,536; with 0 none waits.
+    pub inbox_points: usize,
     /// *Geometry.* Log streams, 1 to 16: independent rings of segments with syncs of their own. A tag belongs to one of
     /// them. More let more points be appended and synced at the same time, on disks that gain from it.
     pub wal_streams: usize,
@@ -74,7 +78,8 @@ impl Default for Config {
             block_points: 4096,
             backlog_points: 1 << 20,
             buffer_bytes: 64 << 20,
-            shards: 4096,
+            shards: 64,
+            inbox_points: 256,
             wal_streams: 1,
             segment_bytes: 64 << 20,
             segments: 4,
@@ -99,6 +104,11 @@ impl Config {
         (self.staging_bytes / ENTRY_BYTES / 3 * 2).min(self.backlog_points / 2).max(1) as u64
     }
 
+    /// Independently locked parts of the tag table of one stream.
+    pub(crate) fn stream_shards(&self) -> usize {
+        self.shards.div_ceil(self.wal_streams).next_power_of_two()
+    }
+
     /// Each stream's part of [`buffer_bytes`](Config::buffer_bytes): the encoded points in memory at which its writers wait.
     pub fn stream_buffer_bytes(&self) -> u64 {
         (self.buffer_bytes / self.wal_streams as u64).max(1)
@@ -121,6 +131,7 @@ impl Config {
         within("wal_streams", self.wal_streams as u64, 1, 16)?;
         within("buffer_bytes", self.buffer_bytes, 1, 1 << 50)?;
         within("shards", self.shards as u64, 1, 1 << 16)?;
+        within("inbox_points", self.inbox_points as u64, 0, 1 << 16)?;
         within("segments", self.segments as u64, 2, SEGMENTS_LIMIT as u64)?;
         within("segments_max", self.segments_max as u64, self.segments as u64, SEGMENTS_LIMIT as u64)?;
         within("staging_bytes", self.staging_bytes as u64, 1, 1 << 30)?;

@@ -109,7 +109,15 @@ impl Engine {
     /// # Errors
     /// As [`write_batch`](Engine::write_batch).
     pub fn write(&self, point: Point) -> Result<()> {
-        self.write_batch(&[point])
+        let tag = TagId::new(point.tag).ok_or(Error::InvalidTag { index: 0 })?;
+        let core = &*self.core;
+        let stream = core.stream(tag);
+        core.admit([stream])?;
+        stream.accept(tag, &[point])?;
+        match core.shared.config.durability {
+            Durability::Batched => Ok(()),
+            Durability::Immediate => stream.sync(),
+        }
     }
 
     /// Accepts points, in this order. Cheaper than one at a time, above all when points of one tag stand together.
@@ -128,7 +136,7 @@ impl Engine {
             return Err(Error::InvalidTag { index });
         }
         let core = &*self.core;
-        core.admit(points)?;
+        core.admit(core.streams_of(points).map(|stream| &**stream))?;
         for run in points.chunk_by(|a, b| a.tag == b.tag) {
             let tag = TagId::new(run[0].tag).expect("checked above");
             core.stream(tag).accept(tag, run)?;
@@ -245,8 +253,12 @@ impl Engine {
 }
 
 impl Core {
+    fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
     fn check(&self) -> Result<()> {
-        if self.shared.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Before a call that could report an error of the background threads.
@@ -259,12 +271,18 @@ impl Core {
         &self.streams[tag.stream(self.streams.len())]
     }
 
-    /// Whether points may be accepted. Before the first of them is, so that a refusal is one of the whole call.
-    fn admit(&self, points: &[Point]) -> Result<()> {
-        self.begin()?;
-        self.shared.health.check()?;
-        for stream in self.streams_of(points).filter(|stream| stream.is_behind()) {
-            stream.catch_up()?;
+    /// Whether points for these streams may be accepted. Before the first of them is, so that a refusal is one of the whole
+    /// call.
+    fn admit<'a>(&self, streams: impl IntoIterator<Item = &'a Stream>) -> Result<()> {
+        // Looked at in one breath: results on the way of each point cost as much as its place in memory.
+        if self.is_closed() || self.unreported.is_some() || self.shared.health.has_failed() {
+            self.begin()?;
+            self.shared.health.check()?;
+        }
+        for stream in streams {
+            if stream.is_behind() {
+                stream.catch_up()?;
+            }
         }
         Ok(())
     }

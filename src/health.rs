@@ -19,9 +19,14 @@ impl Health {
         Health { failed: AtomicBool::new(false), cause: Mutex::new(Rank::Leaf, None) }
     }
 
+    /// Whether a sync has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// `ReadOnly` once a sync has failed.
     pub(crate) fn check(&self) -> Result<()> {
-        if !self.failed.load(Ordering::Acquire) {
+        if !self.has_failed() {
             return Ok(());
         }
         let cause = self.cause.lock().clone().expect("the cause is set before the flag");

@@ -108,30 +108,41 @@ pub(crate) fn overlaps(range: &impl RangeBounds<i64>, first: i64, last: i64) -> 
     !before && !after
 }
 
-/// What has a time.
-pub(crate) trait Timed: Copy {
+/// What a measurement is, with or without a tag.
+pub(crate) trait Measured: Copy {
     fn ts_us(&self) -> i64;
+    fn value(&self) -> f64;
+    fn quality(&self) -> u8;
 }
 
-impl Timed for Entry {
-    fn ts_us(&self) -> i64 {
-        self.ts_us
-    }
+macro_rules! measured {
+    ($type:ty) => {
+        impl Measured for $type {
+            fn ts_us(&self) -> i64 {
+                self.ts_us
+            }
+
+            fn value(&self) -> f64 {
+                self.value
+            }
+
+            fn quality(&self) -> u8 {
+                self.quality
+            }
+        }
+    };
 }
 
-impl Timed for Point {
-    fn ts_us(&self) -> i64 {
-        self.ts_us
-    }
-}
+measured!(Entry);
+measured!(Point);
 
 /// Whether these are in order of time, each time once.
-pub(crate) fn in_order(points: &[impl Timed]) -> bool {
+pub(crate) fn in_order(points: &[impl Measured]) -> bool {
     points.windows(2).all(|pair| pair[0].ts_us() < pair[1].ts_us())
 }
 
 /// Sorts by time and keeps, of those with one time, the last in the given order: the key rule.
-pub(crate) fn last_write_wins<T: Timed>(points: &mut Vec<T>) {
+pub(crate) fn last_write_wins<T: Measured>(points: &mut Vec<T>) {
     if in_order(points) {
         return;
     }

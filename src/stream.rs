@@ -13,7 +13,7 @@
 
 use crate::background::Woken;
 use crate::buffer::{Buffers, Drained, Scope, Sealed, Tails};
-use crate::codec::run::{Encoder, Run};
+use crate::codec::run::Run;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::{self, Exec};
@@ -69,6 +69,8 @@ pub(crate) struct Stream {
     number: u32,
     shared: Arc<Shared>,
     buffers: Buffers,
+    /// The most that they may hold.
+    buffer_bytes: u64,
     log: Log,
     /// The turn to flush, and the chunk that only a flush writes to.
     chunks: Mutex<ChunkWriter>,
@@ -85,7 +87,8 @@ impl Stream {
         chunks: ChunkWriter,
     ) -> Stream {
         let chunks = Mutex::new(Rank::Flush, chunks);
-        Stream { number: number as u32, shared, buffers, log, chunks, logger: Bell::new() }
+        let buffer_bytes = shared.config.stream_buffer_bytes();
+        Stream { number: number as u32, shared, buffers, buffer_bytes, log, chunks, logger: Bell::new() }
     }
 
     pub(crate) fn buffers(&self) -> &Buffers {
@@ -106,7 +109,7 @@ impl Stream {
         if self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
             return Err(Error::Closed);
         }
-        let backlog = self.buffers.accept(&mut shard, tag, points.iter().map(Point::entry));
+        let backlog = self.buffers.accept(&mut shard, tag, points);
         drop(shard);
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
@@ -124,7 +127,7 @@ impl Stream {
     }
 
     fn fill(&self) -> Fill {
-        let (bytes, most) = (self.buffers.bytes(), self.shared.config.stream_buffer_bytes());
+        let (bytes, most) = (self.buffers.bytes(), self.buffer_bytes);
         match bytes {
             bytes if bytes >= most => Fill::Full,
             bytes if bytes >= most.div_ceil(2) => Fill::High,
@@ -147,13 +150,10 @@ impl Stream {
     /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
     pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
         let mut from = 0;
-        let mut encoder = Encoder::default();
         while let Some(shard) = self.buffers.next_with(which, from) {
             from = shard + 1;
             let append = &mut |tag, batch: &Run| self.log.batch_append(tag, batch);
-            while let Drained::NeedsRoom { frame_bytes } =
-                self.buffers.append_tails(shard, which, &mut encoder, append)?
-            {
+            while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(shard, which, append)? {
                 if self.log.make_room(frame_bytes)? == Room::NoSegment {
                     self.free_segment()?;
                 }

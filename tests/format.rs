@@ -30,6 +30,7 @@ fn config() -> Config {
         buffer_bytes: 320,
         // The order of the shards is that of the frames.
         shards: 16,
+        inbox_points: 0,
         segment_bytes: 1024,
         segments: 2,
         segments_max: 3,

@@ -23,6 +23,7 @@ fn config(wal_streams: usize, durability: Durability) -> Config {
         backlog_points: 40,
         buffer_bytes: 2000,
         shards: 4,
+        inbox_points: 8,
         segment_bytes: 4096,
         segments: 2,
         segments_max: 3,

@@ -119,6 +119,7 @@ impl Shape {
             backlog_points: chooser.pick(shape, &[8, 1, 40, 200]),
             buffer_bytes: chooser.pick(shape, &[2_000, 1, 50_000]),
             shards: chooser.pick(shape, &[1, 2, 8]),
+            inbox_points: 0,
             wal_streams: chooser.pick(shape, &[1, 1, 1, 2, 3]),
             segment_bytes: sectors * 512,
             segments,
@@ -130,7 +131,7 @@ impl Shape {
             flush_workers: 1,
             flush_delay_ms: None,
         };
-        Shape {
+        let mut drawn = Shape {
             config,
             tags,
             ops: chooser.between(shape, 160, 240),
@@ -142,7 +143,9 @@ impl Shape {
             extreme: chooser.pick(shape, &[2, 0, 16]),
             mixed: chooser.pick(shape, &[128, 0, 255]),
             snapshot_every: chooser.pick(shape, &[220, 110, 440]),
-        }
+        };
+        drawn.config.inbox_points = chooser.pick(shape, &[0, 5, 40]);
+        drawn
     }
 
     /// The same on sectors of so many bytes, a multiple of 512.

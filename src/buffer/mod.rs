@@ -1,20 +1,23 @@
 //! Points in memory: a buffer per tag, in independently locked shards.
 //!
 //! ```text
-//!            sealed (immutable, being flushed)     appended              tail: the tag batch
-//!   ┌───────────┐ ┌───────────┐ ┌──────┬──────┬──────┐ ┌───────────────┐
-//!   │ Sealed    │ │ Sealed    │ │ run  │ run  │ run  │ │ entries       │ ◄── write
-//!   └───────────┘ └───────────┘ └──────┴──────┴──────┘ └───────────────┘
-//!                                                      └ not yet in a frame
+//!            sealed (immutable, being flushed)     open                waiting  tail       inbox of the shard
+//!   ┌───────────┐ ┌───────────┐ ┌──────┬──────┬──────┐ ┌──────┬──────┐ ┌───────┐    ┌──────────────────────┐
+//!   │ Sealed    │ │ Sealed    │ │ run  │ run  │ run  │ │ run  │ run  │ │entries│ ◄─ │ points of many tags  │ ◄── write
+//!   └───────────┘ └───────────┘ └──────┴──────┴──────┘ └──────┴──────┘ └───────┘    └──────────────────────┘
+//!                                            in frames ┘ └ not yet
 //! ```
 //!
-//! A point is copied once, into the tail, and encoded once: when the tag batch is appended to the log it becomes a run,
-//! and the bytes of that run are what the frame carries, what memory keeps, what queries decode and what the block is made
-//! of. That is all the hand-off there is from a writer to the logger: no queue, no second copy, and no moment in
-//! which a point is in neither place (`benches/handoff.rs` measures it against a lock-free queue of batches). The shard's
-//! lock is held while a run is encoded and copied into the log's memory, never while the disk is at work.
+//! A single point first goes into its shard's inbox, which is brought into the tag buffers when it is full, and for a sync: with
+//! many tags, one point at a time would wait for memory at each. A batch goes straight to its buffer.
 //!
-//! A buffer is sealed behind the last run, without the tail, so that a block holds only points with an LSN. A sealed
+//! A point is encoded once, by the thread that completes its batch, while the points are in that core's cache: the bytes
+//! of that run are what the frame carries, what memory keeps, what queries decode and what the block is made of. All the
+//! hand-off there is from a writer to the logger is that the run waits: no queue, and no moment in which a point is in
+//! no place (`benches/handoff.rs` measures what a lock-free queue of batches would cost). The logger copies runs into the log's
+//! memory; the shard's lock is held for that, never while the disk is at work.
+//!
+//! What is sealed is the open runs, and nothing that waits, so that a block holds only points with an LSN. A sealed
 //! buffer stays visible to queries until a version that names its block is published.
 
 mod runs;

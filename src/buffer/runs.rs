@@ -1,7 +1,7 @@
 //! Encoded points of one tag: runs, one behind the other, as they went into the log.
 
 use crate::codec::run::{Encoder, Run, Times};
-use crate::point::{Entry, overlaps};
+use crate::point::{Entry, Measured, overlaps};
 use std::ops::{Range, RangeBounds};
 
 /// One run's place and times.
@@ -11,13 +11,6 @@ struct RunAt {
     end: usize,
     min_ts: i64,
     max_ts: i64,
-}
-
-/// An encoded run of which it is not settled whether it counts.
-#[must_use]
-pub(crate) struct Draft {
-    times: Times,
-    points: usize,
 }
 
 /// Points in the order in which they were accepted.
@@ -51,27 +44,34 @@ impl Runs {
         !self.unordered
     }
 
-    /// Encodes entries into a run behind the others, which is not one of them before it is kept.
-    pub(crate) fn draft(&mut self, encoder: &mut Encoder, entries: &[Entry]) -> Draft {
-        Draft { times: encoder.encode(&mut self.bytes, entries), points: entries.len() }
-    }
-
-    pub(crate) fn drafted(&self) -> Run<'_> {
-        Run::split(&self.bytes[self.start(self.len())..]).expect("there is a draft").0
-    }
-
-    pub(crate) fn keep(&mut self, draft: Draft) {
-        self.count(draft.points, draft.times);
-    }
-
-    pub(crate) fn discard(&mut self, _draft: Draft) {
-        self.bytes.truncate(self.start(self.len()));
+    /// Encodes points into a run behind the others.
+    pub(crate) fn encode(&mut self, encoder: &mut Encoder, points: &[impl Measured]) {
+        let times = encoder.encode(&mut self.bytes, points);
+        self.count(points.len(), times);
     }
 
     /// Adds a run that is encoded already.
     pub(crate) fn push(&mut self, run: &Run) {
         self.bytes.extend_from_slice(run.bytes);
         self.count(run.count, run.times());
+    }
+
+    /// Adds some of another one's runs, from its first on, which are no longer there then. Order is kept only if all of it is
+    /// in order: it is no more than a short cut.
+    pub(crate) fn take_first(&mut self, other: &mut Runs, runs: usize) {
+        let Some(last) = runs.checked_sub(1).map(|last| other.index[last]) else { return };
+        let follows = self.points == 0 || self.last_ts < other.index[0].min_ts;
+        self.unordered |= !follows || other.unordered;
+        self.last_ts = last.max_ts;
+        let points =
+            if runs == other.len() { other.points } else { (0..runs).map(|at| other.get(at).count).sum() };
+        self.points += points;
+        other.points -= points;
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes[..last.end]);
+        self.index.extend(other.index.drain(..runs).map(|run| RunAt { end: from + run.end, ..run }));
+        other.bytes.drain(..last.end);
+        other.index.iter_mut().for_each(|run| run.end -= last.end);
     }
 
     fn count(&mut self, points: usize, times: Times) {

@@ -1,13 +1,13 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
-use super::tag::AppendBatch;
+use super::tag::{AppendBatch, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
-use crate::codec::run::{Encoder, Run};
+use crate::codec::run::Run;
 use crate::config::Config;
 use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::{Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
 use std::ops::RangeBounds;
@@ -37,86 +37,120 @@ pub(crate) enum Scope {
 /// One independently locked part of the tag table.
 #[derive(Default)]
 pub(crate) struct Shard {
+    /// Points that have been accepted and are in no buffer yet, in that order. Bringing one point to its tag, of many, is a
+    /// cache miss or three, and with a lock and an unlock around it nothing overlaps. Here they wait until so many
+    /// have come together that some hit the same buffer, and the misses of the others overlap.
+    inbox: Vec<Point>,
     tags: FxHashMap<TagId, TagBuffer>,
-    /// Every tag with a tail, once, in the order in which they got it. A list, because the order of a hash map must
-    /// not decide the order of frames. A tag whose tail has gone stays on it until the list is next gone through.
-    with_tail: Vec<TagId>,
-    /// Likewise every tag whose tail has a full batch.
-    with_full: Vec<TagId>,
+    /// Every tag with a tail or a run for the log, once, in the order in which they got it. A list, because the order of a
+    /// hash map must not decide the order of frames. A tag that has nothing left stays on it until the list is next
+    /// gone through.
+    unlogged: Vec<TagId>,
+    /// Likewise every tag that has a run for the log.
+    waiting: Vec<TagId>,
+    maker: RunMaker,
+    /// Buffers that have been sealed and are not in the count of all shards yet.
+    newly_sealed: u64,
 }
 
 impl Shard {
-    pub(crate) fn buffer(&mut self, tag: TagId) -> &mut TagBuffer {
-        self.tags.entry(tag).or_default()
-    }
-
+    /// Whether the tag has a buffer already: for the planted bug C6.
     pub(crate) fn has(&self, tag: TagId) -> bool {
         self.tags.contains_key(&tag)
     }
 
     /// Gives a tag an empty buffer, whatever it had: for the planted bug C6.
     pub(crate) fn make(&mut self, tag: TagId) {
+        self.inbox.retain(|point| point.tag != tag.get());
         self.tags.insert(tag, TagBuffer::default());
     }
 
-    /// Accepts points of one tag.
-    fn accept(&mut self, tag: TagId, entries: impl Iterator<Item = Entry>, batch_points: usize) -> usize {
-        let buffer = self.tags.entry(tag).or_default();
-        let more = buffer.accept(entries, batch_points);
-        if !std::mem::replace(&mut buffer.listed, true) {
-            self.with_tail.push(tag);
+    /// Accepts points of one tag. A few of them may go into the inbox; `true` if they have, and nothing else has changed.
+    fn accept(&mut self, tag: TagId, points: &[Point], limits: &Limits) -> bool {
+        let few = limits.inbox_points.div_ceil(INBOX_SHARE);
+        if points.len() > few {
+            self.sort_inbox(limits);
+            self.push(tag, points, limits);
+            return false;
         }
-        if more > 0 && !std::mem::replace(&mut buffer.listed_full, true) {
-            self.with_full.push(tag);
+        let was_empty = self.inbox.is_empty();
+        match points {
+            [point] => self.inbox.push(*point),
+            _ => self.inbox.extend_from_slice(points),
         }
-        more
+        if self.inbox.len() + few > limits.inbox_points {
+            self.sort_inbox(limits);
+            return false;
+        }
+        !was_empty
     }
 
-    /// Appends tails.
-    fn append_tails(
-        &mut self,
-        which: Tails,
-        limits: &Limits,
-        encoder: &mut Encoder,
-        append: &mut AppendBatch,
-    ) -> Pass {
-        let mut pass = Pass { outcome: Ok(Drained::All), fewer: 0, bytes: 0, sealed: 0 };
-        let tags = &mut self.tags;
+    /// The points of a tag that are not in its buffer yet; they are later than those that are.
+    fn in_inbox(&self, tag: TagId) -> impl Iterator<Item = &Point> {
+        self.inbox.iter().filter(move |point| point.tag == tag.get())
+    }
+
+    /// Brings every point of the inbox into the buffer of its tag.
+    fn sort_inbox(&mut self, limits: &Limits) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        for points in inbox.chunk_by(|a, b| a.tag == b.tag) {
+            let tag = TagId::new(points[0].tag).expect("checked before it was accepted");
+            self.push(tag, points, limits);
+        }
+        inbox.clear();
+        self.inbox = inbox;
+    }
+
+    fn push(&mut self, tag: TagId, points: &[Point], limits: &Limits) {
+        let buffer = match self.tags.get_mut(&tag) {
+            Some(buffer) => buffer,
+            None => self.tags.entry(tag).or_default(),
+        };
+        let has_run = buffer.accept(points, limits.batch_points, &mut self.maker);
+        if !std::mem::replace(&mut buffer.listed, true) {
+            self.unlogged.push(tag);
+        }
+        if has_run && !std::mem::replace(&mut buffer.listed_waiting, true) {
+            self.waiting.push(tag);
+        }
+    }
+
+    /// Appends what waits for the log, and makes runs of tails for it.
+    fn append_tails(&mut self, which: Tails, limits: &Limits, append: &mut AppendBatch) -> Result<Drained> {
+        if which != Tails::Full {
+            self.sort_inbox(limits);
+        }
+        let mut outcome = Ok(Drained::All);
+        let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
         let mut visit = |tag: &TagId| {
             let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
-            let wanted = match which {
-                Tails::All => true,
-                Tails::Full => buffer.tail_points() >= limits.batch_points,
-                Tails::Due => buffer.tail_is_due(limits.batch_points),
-            };
-            if wanted && matches!(pass.outcome, Ok(Drained::All)) {
-                let (partial, before) = (which != Tails::Full, buffer.appended_bytes());
-                pass.outcome = buffer.append_tail(*tag, limits.batch_points, partial, encoder, append);
-                pass.bytes += buffer.appended_bytes() - before;
-                pass.fewer += buffer.recount(limits.batch_points);
+            if matches!(outcome, Ok(Drained::All)) {
+                if which == Tails::All || which == Tails::Due && buffer.tail_is_due(limits.batch_points) {
+                    buffer.end_tail(maker, limits.batch_points);
+                }
+                outcome = buffer.append_waiting(*tag, maker, append);
                 // Before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
                 let points = buffer.appended_points();
                 if points + limits.batch_points > limits.block_points && 2 * points >= limits.block_points {
-                    pass.sealed += u64::from(buffer.seal(*tag));
+                    *sealed += u64::from(buffer.seal(*tag));
                 }
             }
             if which == Tails::Full {
-                buffer.listed_full = buffer.tail_points() >= limits.batch_points;
-                buffer.listed_full
+                buffer.listed_waiting = buffer.waiting_points() > 0;
+                buffer.listed_waiting
             } else {
-                buffer.listed = buffer.tail_points() > 0;
+                buffer.listed = buffer.waiting_points() + buffer.tail_points() > 0;
                 buffer.listed
             }
         };
         match which {
-            Tails::Full => self.with_full.retain(&mut visit),
-            Tails::All | Tails::Due => self.with_tail.retain(&mut visit),
+            Tails::Full => self.waiting.retain(&mut visit),
+            Tails::All | Tails::Due => self.unlogged.retain(&mut visit),
         }
-        pass
+        outcome
     }
 
-    fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) -> u64 {
-        let mut newly = 0;
+    fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) {
         for (tag, buffer) in &mut self.tags {
             let wanted = match scope {
                 Scope::All => true,
@@ -125,30 +159,18 @@ impl Shard {
             };
             if wanted {
                 if scope != Scope::Sealed {
-                    newly += u64::from(buffer.seal(*tag));
+                    self.newly_sealed += u64::from(buffer.seal(*tag));
                 }
                 // All of a tag's sealed buffers, oldest first: its blocks must not get ahead of each other.
                 out.extend_from_slice(buffer.sealed());
             }
         }
-        newly
     }
-}
-
-/// What a pass over the tails of a shard has done.
-struct Pass {
-    outcome: Result<Drained>,
-    /// So many points fewer are in full batches.
-    fewer: usize,
-    /// So many bytes more are in memory, encoded.
-    bytes: usize,
-    /// So many buffers were sealed.
-    sealed: u64,
 }
 
 /// Which shards a pass has to visit, so that there can be many more shards than a pass would like to lock.
 ///
-/// A shard's bit is set exactly while its list is not empty: it is changed under the shard's lock only. So a pass that
+/// A shard's bit is set exactly while it has something for such a pass: it is changed under the shard's lock only. So a pass that
 /// finds it clear has missed nothing that was accepted before the pass began, whatever other passes are doing.
 struct Marks(Box<[AtomicU64]>);
 
@@ -157,12 +179,14 @@ impl Marks {
         Marks((0..shards.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn set(&self, shard: usize) {
-        self.0[shard / 64].fetch_or(1 << (shard % 64), Ordering::AcqRel);
-    }
-
-    fn clear(&self, shard: usize) {
-        self.0[shard / 64].fetch_and(!(1 << (shard % 64)), Ordering::AcqRel);
+    fn put(&self, shard: usize, marked: bool) {
+        let (bits, bit) = (&self.0[shard / 64], 1 << (shard % 64));
+        // Nobody else changes this bit, and it is nearly always right.
+        match (bits.load(Ordering::Relaxed) & bit != 0, marked) {
+            (false, true) => drop(bits.fetch_or(bit, Ordering::AcqRel)),
+            (true, false) => drop(bits.fetch_and(!bit, Ordering::AcqRel)),
+            _ => {}
+        }
     }
 
     /// The first marked shard at or behind `from`.
@@ -181,7 +205,11 @@ impl Marks {
 struct Limits {
     batch_points: usize,
     block_points: usize,
+    inbox_points: usize,
 }
+
+/// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
+const INBOX_SHARE: usize = 8;
 
 /// On cache lines of its own: writers of one shard do not slow those of its neighbour.
 #[repr(align(128))]
@@ -190,27 +218,32 @@ struct Padded<T>(T);
 /// The tag buffers of one stream.
 pub(crate) struct Buffers {
     shards: Box<[Padded<Mutex<Shard>>]>,
-    /// Shards that have tags with a tail, and with a full batch.
-    with_tail: Marks,
-    with_full: Marks,
+    /// Shards that have points which are in no frame.
+    unlogged: Marks,
+    /// Those that have runs which are in none.
+    waiting: Marks,
     limits: Limits,
     /// Sealed buffers in all shards.
     sealed: AtomicU64,
-    /// Bytes of encoded points in all shards.
+    /// Bytes of runs that are in frames and in no block, in all shards.
     bytes: AtomicU64,
-    /// Points in full batches that are not in the log yet. Changed under the lock of a shard, so that what is taken off
+    /// Points that are encoded and not in the log yet. Changed under the lock of a shard, so that what is taken off
     /// has been added.
     backlog: Padded<AtomicU64>,
 }
 
 impl Buffers {
     pub(crate) fn new(config: &Config) -> Buffers {
-        let shards = config.shards.div_ceil(config.wal_streams).next_power_of_two();
+        let shards = config.stream_shards();
         Buffers {
             shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
-            with_tail: Marks::new(shards),
-            with_full: Marks::new(shards),
-            limits: Limits { batch_points: config.batch_points, block_points: config.block_points },
+            unlogged: Marks::new(shards),
+            waiting: Marks::new(shards),
+            limits: Limits {
+                batch_points: config.batch_points,
+                block_points: config.block_points,
+                inbox_points: config.inbox_points,
+            },
             sealed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             backlog: Padded(AtomicU64::new(0)),
@@ -224,8 +257,8 @@ impl Buffers {
 
     fn marks(&self, which: Tails) -> &Marks {
         match which {
-            Tails::Full => &self.with_full,
-            Tails::All | Tails::Due => &self.with_tail,
+            Tails::Full => &self.waiting,
+            Tails::All | Tails::Due => &self.unlogged,
         }
     }
 
@@ -246,66 +279,57 @@ impl Buffers {
     }
 
     /// Accepts points of one tag in its locked shard. Returns the backlog if that has made it longer.
-    pub(crate) fn accept(
-        &self,
-        shard: &mut Shard,
-        tag: TagId,
-        entries: impl Iterator<Item = Entry>,
-    ) -> Option<u64> {
-        let (had_tail, had_full) = (!shard.with_tail.is_empty(), !shard.with_full.is_empty());
-        let more = shard.accept(tag, entries, self.limits.batch_points);
-        if !had_tail && !shard.with_tail.is_empty() {
-            self.with_tail.set(self.index(tag));
+    pub(crate) fn accept(&self, shard: &mut Shard, tag: TagId, points: &[Point]) -> Option<u64> {
+        if shard.accept(tag, points, &self.limits) { None } else { self.count(self.index(tag), shard) }
+    }
+
+    /// Brings the counts and the marks of all shards up to date with a locked one. Returns the backlog if it is longer now.
+    fn count(&self, index: usize, shard: &mut Shard) -> Option<u64> {
+        self.unlogged.put(index, !(shard.inbox.is_empty() && shard.unlogged.is_empty()));
+        self.waiting.put(index, !shard.waiting.is_empty());
+        let bytes = std::mem::take(&mut shard.maker.appended_bytes);
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-        if !had_full && !shard.with_full.is_empty() {
-            self.with_full.set(self.index(tag));
+        let sealed = std::mem::take(&mut shard.newly_sealed);
+        if plant::on(Bug::C5) {
+            let before = self.sealed.load(Ordering::Relaxed);
+            self.sealed.store(before + sealed, Ordering::Relaxed);
+        } else if sealed > 0 {
+            self.sealed.fetch_add(sealed, Ordering::Relaxed);
         }
-        match more {
+        match std::mem::take(&mut shard.maker.waiting_points) {
+            more @ 1.. => Some(self.backlog.0.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
             0 => None,
-            more => Some(self.backlog.0.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
+            fewer => {
+                self.backlog.0.fetch_sub(fewer.unsigned_abs(), Ordering::AcqRel);
+                None
+            }
         }
     }
 
-    /// Points in full batches that are not in the log yet.
+    /// Points that are encoded and not in the log yet.
     pub(crate) fn backlog(&self) -> u64 {
         self.backlog.0.load(Ordering::Acquire)
     }
 
-    /// Appends the tails of one shard to the log, tag by tag, and seals the buffers that have grown to a block.
+    /// Appends what one shard has for the log, tag by tag, and seals the buffers that have grown to a block.
     pub(crate) fn append_tails(
         &self,
         index: usize,
         which: Tails,
-        encoder: &mut Encoder,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
         let mut shard = self.shards[index].0.lock();
-        let pass = shard.append_tails(which, &self.limits, encoder, append);
-        if pass.fewer > 0 {
-            self.backlog.0.fetch_sub(pass.fewer as u64, Ordering::AcqRel);
-        }
-        self.bytes.fetch_add(pass.bytes as u64, Ordering::Relaxed);
-        self.count_sealed(pass.sealed);
-        let left = if which == Tails::Full { &shard.with_full } else { &shard.with_tail };
-        if left.is_empty() {
-            self.marks(which).clear(index);
-        }
-        pass.outcome
+        let outcome = shard.append_tails(which, &self.limits, append);
+        self.count(index, &mut shard);
+        outcome
     }
 
     /// Takes in a run that is in the log already: recovery.
     pub(crate) fn replay(&self, tag: TagId, run: &Run, first_lsn: Lsn, end_lsn: Lsn) {
-        let bytes = self.lock(tag).buffer(tag).replay(run, first_lsn, end_lsn);
+        let bytes = self.lock(tag).tags.entry(tag).or_default().replay(run, first_lsn, end_lsn);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    fn count_sealed(&self, newly: u64) {
-        if plant::on(Bug::C5) {
-            let sealed = self.sealed.load(Ordering::Relaxed);
-            self.sealed.store(sealed + newly, Ordering::Relaxed);
-        } else if newly > 0 {
-            self.sealed.fetch_add(newly, Ordering::Relaxed);
-        }
     }
 
     /// Sealed buffers that wait for a flush.
@@ -313,7 +337,7 @@ impl Buffers {
         self.sealed.load(Ordering::Relaxed)
     }
 
-    /// Bytes of encoded points in memory. The tail of a tag is not encoded yet, and bounded by other limits.
+    /// Bytes of points in memory that are in frames. What waits for the log is bounded by the backlog's limit.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -321,9 +345,10 @@ impl Buffers {
     /// Seals what a flush of this scope takes, and returns it: by tag, and of one tag the oldest first.
     pub(crate) fn seal(&self, scope: Scope) -> Vec<Arc<Sealed>> {
         let mut sealed = Vec::new();
-        for shard in &self.shards {
+        for (index, shard) in self.shards.iter().enumerate() {
             let mut shard = shard.0.lock();
-            self.count_sealed(shard.seal(scope, &mut sealed));
+            shard.seal(scope, &mut sealed);
+            self.count(index, &mut shard);
         }
         sealed.sort_by_key(|sealed| (sealed.tag, sealed.first_lsn));
         sealed
@@ -347,7 +372,9 @@ impl Buffers {
     /// Drops sealed points that a published version names.
     pub(crate) fn release(&self, flushed: &[Arc<Sealed>]) {
         for sealed in flushed {
-            if self.lock(sealed.tag).buffer(sealed.tag).release(sealed) {
+            let released =
+                self.lock(sealed.tag).tags.get_mut(&sealed.tag).is_some_and(|it| it.release(sealed));
+            if released {
                 self.sealed.fetch_sub(1, Ordering::Relaxed);
                 self.bytes.fetch_sub(sealed.runs.bytes() as u64, Ordering::Relaxed);
             }
@@ -363,21 +390,26 @@ impl Buffers {
         older: impl FnOnce() -> R,
     ) -> (Recent, R) {
         let shard = self.lock(tag);
-        let recent = shard.tags.get(&tag).map(|buffer| buffer.recent(range)).unwrap_or_default();
+        let mut recent = shard.tags.get(&tag).map(|buffer| buffer.recent(range)).unwrap_or_default();
+        let in_range = |point: &&Point| range.contains(&point.ts_us);
+        recent.tail.extend(shard.in_inbox(tag).filter(in_range).map(Point::entry));
         let _shard = (!plant::on(Bug::R3)).then_some(shard);
         (recent, older())
     }
 
     /// The latest time of the points of a tag in memory.
     pub(crate) fn latest_ts(&self, tag: TagId) -> Option<i64> {
-        self.lock(tag).tags.get(&tag)?.latest_ts()
+        let shard = self.lock(tag);
+        let in_buffer = shard.tags.get(&tag).and_then(TagBuffer::latest_ts);
+        in_buffer.max(shard.in_inbox(tag).map(|point| point.ts_us).max())
     }
 
-    /// Tags with points in memory, in no order.
+    /// Tags with points in memory, in no order, some of them twice.
     pub(crate) fn tags(&self) -> Vec<TagId> {
         let mut tags = Vec::new();
         for shard in &self.shards {
             let shard = shard.0.lock();
+            tags.extend(shard.inbox.iter().filter_map(|point| TagId::new(point.tag)));
             tags.extend(shard.tags.iter().filter(|(_, buffer)| buffer.points() > 0).map(|(tag, _)| *tag));
         }
         tags
@@ -386,8 +418,9 @@ impl Buffers {
     /// Points in memory.
     pub(crate) fn points(&self) -> u64 {
         let points = |shard: &Padded<Mutex<Shard>>| {
-            shard.0.lock().tags.values().map(|buffer| buffer.points() as u64).sum::<u64>()
+            let shard = shard.0.lock();
+            shard.inbox.len() + shard.tags.values().map(TagBuffer::points).sum::<usize>()
         };
-        self.shards.iter().map(points).sum()
+        self.shards.iter().map(points).sum::<usize>() as u64
     }
 }

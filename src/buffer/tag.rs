@@ -5,7 +5,7 @@ use crate::codec::run::{Encoder, Run};
 use crate::error::Result;
 use crate::lsn::{Append, Lsn};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::{Entry, Measured, Point, TagId};
 use crate::sync::Arc;
 use std::ops::RangeBounds;
 
@@ -37,75 +37,106 @@ pub(crate) struct Sealed {
 /// thousand tags it has to come from memory each time.
 #[derive(Default)]
 pub(crate) struct TagBuffer {
-    /// The tag batch: what is not in a frame yet.
+    /// The tag batch, as far as it has come: less than a whole one.
     tail: Vec<Entry>,
-    /// How many points of the tail are counted as full batches in the stream's backlog.
-    counted: usize,
     /// The background step has come across the present tail before.
     tail_is_old: bool,
-    /// The tag is on its shard's list of tags with a tail.
+    /// The tag is on its shard's list of tags that have something for the log.
     pub(super) listed: bool,
-    /// The tag is on its shard's list of tags with a full batch.
-    pub(super) listed_full: bool,
-    logged: Box<Logged>,
+    /// The tag is on its shard's list of tags that have a run for the log.
+    pub(super) listed_waiting: bool,
+    encoded: Box<Encoded>,
 }
 
-/// A tag's points that are in frames.
+/// A tag's points in runs.
 #[derive(Default)]
-struct Logged {
+struct Encoded {
     sealed: Vec<Arc<Sealed>>,
-    /// What is not sealed yet, as it is in frames.
+    /// What is in frames and not sealed yet.
     open: Runs,
+    /// What is in no frame yet.
+    waiting: Runs,
     /// Position of the first point of `open`; meaningful while there is one.
     first_lsn: Lsn,
     /// Behind the last one; likewise.
     end_lsn: Lsn,
 }
 
+/// Encodes points into runs, and keeps the account of what the buffers of a shard have become more or less by.
+#[derive(Default)]
+pub(crate) struct RunMaker {
+    encoder: Encoder,
+    /// Points in runs that wait for the log.
+    pub(super) waiting_points: i64,
+    /// Bytes of runs that are in frames.
+    pub(super) appended_bytes: usize,
+}
+
+impl RunMaker {
+    fn make(&mut self, runs: &mut Runs, points: &[impl Measured]) {
+        runs.encode(&mut self.encoder, points);
+        self.waiting_points += points.len() as i64;
+    }
+}
+
 /// What a query copies under the lock of a shard, to decode it without.
 #[derive(Default)]
 pub(crate) struct Recent {
     pub(crate) sealed: Vec<Arc<Sealed>>,
-    pub(crate) appended: Runs,
+    /// Those in frames, then those in none.
+    pub(crate) unsealed: [Runs; 2],
     pub(crate) tail: Vec<Entry>,
 }
 
 impl TagBuffer {
-    /// Accepts points. Returns how many more points are in full batches now.
-    pub(crate) fn accept(&mut self, entries: impl Iterator<Item = Entry>, batch_points: usize) -> usize {
-        self.tail.extend(entries);
-        let uncounted = self.tail_points() - self.counted;
-        // Nearly always; a division costs as much as all the rest.
-        if uncounted < batch_points {
-            return 0;
+    /// Accepts points, and encodes what has become a whole batch: here and now, while it is in the cache of who wrote it.
+    /// Returns whether any has. If not, no more was touched than the buffer and the end of its tail.
+    pub(crate) fn accept(&mut self, mut points: &[Point], batch_points: usize, maker: &mut RunMaker) -> bool {
+        if !self.tail.is_empty() || points.len() < batch_points {
+            let missing = batch_points - self.tail.len();
+            let (now, later) = points.split_at(points.len().min(missing));
+            self.tail.extend(now.iter().map(Point::entry));
+            points = later;
+            if self.tail.len() < batch_points {
+                return false;
+            }
+            self.encode_tail(maker);
         }
-        let more = uncounted - uncounted % batch_points;
-        self.counted += more;
-        more
+        let mut batches = points.chunks_exact(batch_points);
+        for batch in &mut batches {
+            maker.make(&mut self.encoded.waiting, batch);
+        }
+        self.tail.extend(batches.remainder().iter().map(Point::entry));
+        true
     }
 
-    /// Counts the full batches of the tail anew, which has become shorter; by how many points they are fewer.
-    pub(crate) fn recount(&mut self, batch_points: usize) -> usize {
-        let tail = self.tail_points();
-        let full = tail - tail % batch_points;
-        std::mem::replace(&mut self.counted, full) - full
+    /// Makes a run of the tail, for the log to take.
+    fn encode_tail(&mut self, maker: &mut RunMaker) {
+        maker.make(&mut self.encoded.waiting, &self.tail);
+        self.tail.clear();
+        self.tail_is_old = false;
+    }
+
+    /// Points in runs that are in no frame yet.
+    pub(crate) fn waiting_points(&self) -> usize {
+        self.encoded.waiting.points()
     }
 
     /// Takes in points that are in the log already: recovery. Returns the bytes that they take.
     pub(crate) fn replay(&mut self, run: &Run, first_lsn: Lsn, end_lsn: Lsn) -> usize {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
-        let before = self.logged.open.bytes();
-        self.mark_appended(first_lsn, end_lsn);
-        self.logged.open.push(run);
-        self.logged.open.bytes() - before
+        let before = self.encoded.open.bytes();
+        self.mark_appended(first_lsn, end_lsn, 0);
+        self.encoded.open.push(run);
+        self.encoded.open.bytes() - before
     }
 
-    /// Before the first of these points is in `open`.
-    fn mark_appended(&mut self, first_lsn: Lsn, end_lsn: Lsn) {
-        if self.logged.open.points() == 0 {
-            self.logged.first_lsn = first_lsn;
+    /// Before these points are in `open`; `done` runs are not there yet either.
+    fn mark_appended(&mut self, first_lsn: Lsn, end_lsn: Lsn, done: usize) {
+        if self.encoded.open.len() + done == 0 {
+            self.encoded.first_lsn = first_lsn;
         }
-        self.logged.end_lsn = end_lsn;
+        self.encoded.end_lsn = end_lsn;
     }
 
     /// Points that are not in a frame yet.
@@ -115,60 +146,58 @@ impl TagBuffer {
 
     /// Points that are in a frame and neither sealed nor in a block.
     pub(crate) fn appended_points(&self) -> usize {
-        self.logged.open.points()
-    }
-
-    /// Bytes of those.
-    pub(crate) fn appended_bytes(&self) -> usize {
-        self.logged.open.bytes()
+        self.encoded.open.points()
     }
 
     /// Points in memory.
     pub(crate) fn points(&self) -> usize {
-        let sealed: usize = self.logged.sealed.iter().map(|sealed| sealed.runs.points()).sum();
-        sealed + self.logged.open.points() + self.tail.len()
+        let sealed: usize = self.encoded.sealed.iter().map(|sealed| sealed.runs.points()).sum();
+        sealed + self.encoded.open.points() + self.encoded.waiting.points() + self.tail.len()
     }
 
-    /// Appends the tail as frames of `batch_points`, the remainder too if `partial`. When the log has no room, and after
-    /// an error, what was not appended is still the tail.
-    pub(crate) fn append_tail(
+    /// Appends what waits for the log, run by run. When the log has no room, and after an error, the rest still waits.
+    pub(crate) fn append_waiting(
         &mut self,
         tag: TagId,
-        batch_points: usize,
-        partial: bool,
-        encoder: &mut Encoder,
+        maker: &mut RunMaker,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
-        let least = if partial { 1 } else { batch_points };
-        let mut done = 0;
-        let mut outcome = Ok(Drained::All);
-        while self.tail.len() - done >= least {
-            let batch = &self.tail[done..self.tail.len().min(done + batch_points)];
-            let draft = self.logged.open.draft(encoder, batch);
-            match append(tag, &self.logged.open.drafted()) {
+        let (mut outcome, mut done) = (Ok(Drained::All), 0);
+        while done < self.encoded.waiting.len() {
+            match append(tag, &self.encoded.waiting.get(done)) {
                 Ok(Append::Appended { first_lsn, end_lsn }) => {
-                    done += batch.len();
-                    self.mark_appended(first_lsn, end_lsn);
-                    self.logged.open.keep(draft);
-                    self.tail_is_old = false;
+                    self.mark_appended(first_lsn, end_lsn, done);
+                    done += 1;
                     continue;
                 }
                 Ok(Append::NoRoom { frame_bytes }) => outcome = Ok(Drained::NeedsRoom { frame_bytes }),
                 Err(error) => outcome = Err(error),
             }
-            self.logged.open.discard(draft);
-            if plant::on(Bug::W18) {
-                done = self.tail.len();
-            }
             break;
         }
-        if done == self.tail.len() && partial {
-            // A slow tag, one of many perhaps: it needs its memory in a while only.
-            self.tail = Vec::new();
-        } else {
-            self.tail.drain(..done);
+        let Encoded { open, waiting, .. } = &mut *self.encoded;
+        let before = (open.points(), open.bytes());
+        open.take_first(waiting, done);
+        maker.waiting_points -= (open.points() - before.0) as i64;
+        maker.appended_bytes += open.bytes() - before.1;
+        if plant::on(Bug::W18) {
+            maker.waiting_points -= waiting.points() as i64;
+            *waiting = Runs::default();
         }
         outcome
+    }
+
+    /// Makes a run of a tail that is no whole batch.
+    pub(crate) fn end_tail(&mut self, maker: &mut RunMaker, batch_points: usize) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let is_slow = 2 * self.tail.len() < batch_points;
+        self.encode_tail(maker);
+        if is_slow {
+            // One of many tags perhaps: it needs the memory in a while only.
+            self.tail = Vec::new();
+        }
     }
 
     /// Whether the background step should append the tail: it is at least half a batch, or an earlier step saw it.
@@ -181,53 +210,58 @@ impl TagBuffer {
 
     /// Makes the appended part immutable. `false` when there is none.
     pub(crate) fn seal(&mut self, tag: TagId) -> bool {
-        if self.logged.open.points() == 0 {
+        if self.encoded.open.points() == 0 {
             return false;
         }
-        let runs = std::mem::take(&mut self.logged.open);
-        self.logged.sealed.push(Arc::new(Sealed {
+        let runs = std::mem::take(&mut self.encoded.open);
+        self.encoded.sealed.push(Arc::new(Sealed {
             tag,
             runs,
-            first_lsn: self.logged.first_lsn,
-            end_lsn: self.logged.end_lsn,
+            first_lsn: self.encoded.first_lsn,
+            end_lsn: self.encoded.end_lsn,
         }));
         true
     }
 
     /// The sealed part, oldest first.
     pub(crate) fn sealed(&self) -> &[Arc<Sealed>] {
-        &self.logged.sealed
+        &self.encoded.sealed
     }
 
     /// Drops sealed points that a published version names. `false` if they are gone already.
     pub(crate) fn release(&mut self, flushed: &Arc<Sealed>) -> bool {
-        let before = self.logged.sealed.len();
-        self.logged.sealed.retain(|sealed| !Arc::ptr_eq(sealed, flushed));
-        self.logged.sealed.len() < before
+        let before = self.encoded.sealed.len();
+        self.encoded.sealed.retain(|sealed| !Arc::ptr_eq(sealed, flushed));
+        self.encoded.sealed.len() < before
     }
 
     /// The position of the oldest point at or behind `from` that is in a frame and in no block.
     pub(crate) fn first_unflushed(&self, from: Lsn) -> Option<Lsn> {
-        let sealed = self.logged.sealed.iter().map(|sealed| sealed.first_lsn).find(|first| *first >= from);
-        sealed.or((self.logged.open.points() > 0).then_some(self.logged.first_lsn))
+        let sealed = self.encoded.sealed.iter().map(|sealed| sealed.first_lsn).find(|first| *first >= from);
+        sealed.or((self.encoded.open.points() > 0).then_some(self.encoded.first_lsn))
     }
 
     /// The latest time of any of its points.
     pub(crate) fn latest_ts(&self) -> Option<i64> {
-        let sealed = self.logged.sealed.iter().map(|sealed| &sealed.runs);
-        let in_frames = sealed.chain([&self.logged.open]).filter_map(Runs::latest_ts).max();
-        in_frames.max(self.tail.iter().map(|entry| entry.ts_us).max())
+        let sealed = self.encoded.sealed.iter().map(|sealed| &sealed.runs);
+        let runs = sealed.chain([&self.encoded.open, &self.encoded.waiting]);
+        runs.filter_map(Runs::latest_ts).max().max(self.tail.iter().map(|entry| entry.ts_us).max())
     }
 
     /// What a query of this range has to look at.
     pub(crate) fn recent(&self, range: &impl RangeBounds<i64>) -> Recent {
         Recent {
-            sealed: self.logged.sealed.iter().filter(|sealed| sealed.runs.overlaps(range)).cloned().collect(),
-            appended: if self.logged.open.overlaps(range) {
-                self.logged.open.clone()
-            } else {
-                Runs::default()
-            },
+            sealed: self
+                .encoded
+                .sealed
+                .iter()
+                .filter(|sealed| sealed.runs.overlaps(range))
+                .cloned()
+                .collect(),
+            unsealed: [&self.encoded.open, &self.encoded.waiting].map(|runs| {
+                // Nearly always there is nothing to copy.
+                if runs.overlaps(range) { runs.clone() } else { Runs::default() }
+            }),
             tail: self.tail.iter().filter(|entry| range.contains(&entry.ts_us)).copied().collect(),
         }
     }
@@ -237,13 +271,13 @@ impl Recent {
     /// Points, or some more.
     pub(crate) fn points(&self) -> usize {
         let sealed: usize = self.sealed.iter().map(|sealed| sealed.runs.points()).sum();
-        sealed + self.appended.points() + self.tail.len()
+        sealed + self.unsealed.iter().map(Runs::points).sum::<usize>() + self.tail.len()
     }
 
     /// Calls `each` with the points in `range`, in the order of their acceptance.
     pub(crate) fn for_each(&self, range: &impl RangeBounds<i64>, mut each: impl FnMut(Entry)) {
         self.sealed.iter().for_each(|sealed| sealed.runs.for_each(range, &mut each));
-        self.appended.for_each(range, &mut each);
+        self.unsealed.iter().for_each(|runs| runs.for_each(range, &mut each));
         self.tail.iter().for_each(|entry| each(*entry));
     }
 }

@@ -29,7 +29,7 @@
 
 use super::Reader;
 use super::bits::{pack, packed_bytes, unpack, width};
-use crate::point::{Entry, overlaps};
+use crate::point::{Entry, Measured, overlaps};
 use std::ops::RangeBounds;
 
 /// Bytes before the packed columns.
@@ -82,12 +82,12 @@ impl Encoder {
     ///
     /// # Panics
     /// Without entries, or with more than [`POINTS_MAX`].
-    pub(crate) fn encode(&mut self, out: &mut Vec<u8>, entries: &[Entry]) -> Times {
+    pub(crate) fn encode(&mut self, out: &mut Vec<u8>, entries: &[impl Measured]) -> Times {
         assert!((1..=POINTS_MAX).contains(&entries.len()), "{} entries in a run", entries.len());
         let (times, step, time_bits) = survey(entries);
         let scale = self.integers_of(entries);
         let (predictor, base, value_bits) = self.predict();
-        let same_quality = entries.iter().all(|entry| entry.quality == entries[0].quality);
+        let same_quality = entries.iter().all(|entry| entry.quality() == entries[0].quality());
 
         out.reserve(bytes_max(entries.len()));
         out.extend_from_slice(&((entries.len() - 1) as u16).to_le_bytes());
@@ -102,15 +102,15 @@ impl Encoder {
         for word in [times.first, step, base] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        let later = |pair: &[Entry]| pair[1].ts_us.wrapping_sub(pair[0].ts_us).wrapping_sub(step) as u64;
-        pack(out, time_bits, entries.windows(2).map(later));
+        let later = entries.windows(2).map(|pair| apart(pair).wrapping_sub(step) as u64);
+        pack(out, time_bits, later);
         match predictor {
             BASE => pack(out, value_bits, self.integers.iter().map(|it| it.wrapping_sub(base) as u64)),
             _ => pack(out, value_bits, self.integers.windows(2).map(difference)),
         }
         match same_quality {
-            true => out.push(entries[0].quality),
-            false => out.extend(entries.iter().map(|entry| entry.quality)),
+            true => out.push(entries[0].quality()),
+            false => out.extend(entries.iter().map(|entry| entry.quality())),
         }
         for (at, bits) in &self.exceptions {
             out.extend_from_slice(&at.to_le_bytes());
@@ -120,7 +120,7 @@ impl Encoder {
     }
 
     /// Turns the values into integers, and says at which scale: the least that all but a few of them have.
-    fn integers_of(&mut self, entries: &[Entry]) -> u8 {
+    fn integers_of(&mut self, entries: &[impl Measured]) -> u8 {
         let allowed = (entries.len() / VALUES_PER_EXCEPTION).min(u8::MAX.into());
         let mut scale = 0;
         loop {
@@ -132,16 +132,16 @@ impl Encoder {
         }
         self.exceptions.clear();
         self.integers.clear();
-        self.integers.extend(entries.iter().map(|entry| entry.value.to_bits() as i64));
+        self.integers.extend(entries.iter().map(|entry| entry.value().to_bits() as i64));
         BITS
     }
 
     /// Multiplies values into integers. A value that is one at some scale is one at each larger one, as long as it fits.
-    fn scaled(&mut self, entries: &[Entry], scale: usize, allowed: usize) -> Scaled {
+    fn scaled(&mut self, entries: &[impl Measured], scale: usize, allowed: usize) -> Scaled {
         self.exceptions.clear();
         self.integers.clear();
         for (at, entry) in entries.iter().enumerate() {
-            if let Some(integer) = integer(entry.value, POWERS[scale]) {
+            if let Some(integer) = integer(entry.value(), POWERS[scale]) {
                 if self.exceptions.len() == at {
                     // Nothing but exceptions so far: none of them shall widen the others.
                     self.integers.fill(integer);
@@ -149,12 +149,12 @@ impl Encoder {
                 self.integers.push(integer);
                 continue;
             }
-            let fits = |scale: &usize| integer(entry.value, POWERS[*scale]).is_some();
+            let fits = |scale: &usize| integer(entry.value(), POWERS[*scale]).is_some();
             match (scale + 1..POWERS.len()).find(fits) {
                 Some(larger) => return Scaled::At(larger),
                 None if self.exceptions.len() == allowed => return Scaled::None,
                 None => {
-                    self.exceptions.push((at as u16, entry.value.to_bits()));
+                    self.exceptions.push((at as u16, entry.value().to_bits()));
                     self.integers.push(self.integers.last().copied().unwrap_or(0));
                 }
             }
@@ -197,20 +197,24 @@ fn undo_zigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
+/// The time between two points that follow each other.
+fn apart(pair: &[impl Measured]) -> i64 {
+    pair[1].ts_us().wrapping_sub(pair[0].ts_us())
+}
+
 /// The times, the step between them, and the bits that what comes on top of it takes.
-fn survey(entries: &[Entry]) -> (Times, i64, u8) {
-    let first = entries[0].ts_us;
+fn survey(entries: &[impl Measured]) -> (Times, i64, u8) {
+    let first = entries[0].ts_us();
     let mut times = Times { first, last: first, min: first, max: first, rising: true };
     let (mut least, mut most) = (i64::MAX, i64::MIN);
     for pair in entries.windows(2) {
-        let [before, time] = [pair[0].ts_us, pair[1].ts_us];
-        let by = time.wrapping_sub(before);
+        let (by, time) = (apart(pair), pair[1].ts_us());
         (least, most) = (least.min(by), most.max(by));
         times.min = times.min.min(time);
         times.max = times.max.max(time);
-        times.rising &= before < time;
+        times.rising &= pair[0].ts_us() < time;
     }
-    times.last = entries[entries.len() - 1].ts_us;
+    times.last = entries[entries.len() - 1].ts_us();
     if entries.len() == 1 { (times, 0, 0) } else { (times, least, width(most.wrapping_sub(least) as u64)) }
 }
 

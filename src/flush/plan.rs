@@ -77,8 +77,7 @@ mod tests {
         let mut runs = Runs::default();
         for times in of {
             let entry = |ts_us: &i64| Entry { ts_us: *ts_us, value: 0.5, quality: 0 };
-            let draft = runs.draft(&mut Encoder::default(), &times.iter().map(entry).collect::<Vec<_>>());
-            runs.keep(draft);
+            runs.encode(&mut Encoder::default(), &times.iter().map(entry).collect::<Vec<_>>());
         }
         runs
     }

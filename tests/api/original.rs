@@ -7,6 +7,7 @@ use tidewall::{Config, inspect};
 fn config() -> Config {
     Config {
         backlog_points: 100,
+        inbox_points: 0,
         segment_bytes: 1 << 20,
         chunk_bytes: 256 << 10,
         flush_delay_ms: None,

@@ -25,6 +25,7 @@ pub fn small() -> Config {
         backlog_points: 10,
         buffer_bytes: 1_000,
         shards: 4,
+        inbox_points: 0,
         segment_bytes: 4096,
         segments: 2,
         segments_max: 4,

@@ -157,13 +157,14 @@ impl Reducer<'_> {
         };
         self.attempt(|script| each(script, &|config| *config = first.clone()));
         let own = Config::default;
-        let changes: [&dyn Fn(&mut Config); 12] = [
+        let changes: [&dyn Fn(&mut Config); 13] = [
             &|config| config.durability = own().durability,
             &|config| config.batch_points = own().batch_points,
             &|config| config.block_points = own().block_points,
             &|config| config.backlog_points = own().backlog_points,
             &|config| config.buffer_bytes = own().buffer_bytes,
             &|config| config.shards = 1,
+            &|config| config.inbox_points = 0,
             &|config| config.segments_max = own().segments_max,
             &|config| config.segments = own().segments,
             &|config| config.staging_bytes = own().staging_bytes,

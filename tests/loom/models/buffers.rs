@@ -6,11 +6,11 @@ use super::engine::{open, query, reopened};
 use super::log::{config, tag};
 use super::{Model, Twin, all, bounded, together};
 use crate::buffer::{Buffers, Drained, Scope, Tails};
-use crate::codec::run::{Encoder, Run};
+use crate::codec::run::Run;
 use crate::config::Config;
 use crate::lsn::{Append, Lsn};
 use crate::plant::Bug;
-use crate::point::{Entry, Point};
+use crate::point::Point;
 use crate::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -108,13 +108,12 @@ pub(super) const SEALED_COUNT: Model = Model {
 
 /// Accepts a point and appends what there is to append.
 fn append_one(buffers: &Buffers, log: &AtomicU64) {
-    let entry = Entry { ts_us: 0, value: 0.5, quality: 192 };
-    buffers.accept(&mut buffers.lock(tag(0)), tag(0), [entry].into_iter());
+    buffers.accept(&mut buffers.lock(tag(0)), tag(0), &[Point::new(tag(0).get(), 0, 0.5)]);
     let append = &mut |_, _: &Run| {
         let first_lsn = Lsn(log.fetch_add(1, Ordering::Relaxed));
         Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(1) })
     };
-    let appended = buffers.append_tails(0, Tails::Full, &mut Encoder::default(), append);
+    let appended = buffers.append_tails(0, Tails::Full, append);
     assert_eq!(appended.expect("memory"), Drained::All);
 }
 

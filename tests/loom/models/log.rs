@@ -23,6 +23,7 @@ pub(super) fn config() -> Config {
         block_points: 4,
         backlog_points: 64,
         shards: 1,
+        inbox_points: 0,
         segment_bytes: 2 * SECTOR_BYTES,
         segments: 2,
         segments_max: 2,

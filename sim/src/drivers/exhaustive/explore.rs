@@ -17,7 +17,7 @@
 //! the states that it led to stay, and no more: some hundred bytes. Their number has a limit, [`Explorer::limit`]; a tree
 //! that has more is not certified, and the certificate says so.
 
-use super::story::{Duty, Recovered, recover};
+use super::story::{Duty, Shown, Survived, reopen};
 use crate::choice::{Chooser, Concern, SharedChooser, Tape};
 use crate::disk::{Crashed, Persistence, SimDisk};
 use crate::model::{Verdict, Violation};
@@ -75,6 +75,8 @@ pub struct Explorer {
     /// What it has explored so far.
     pub tally: Tally,
     seen: FxHashMap<(u128, u128), (u32, States)>,
+    /// Verdicts by duty and state: many images lead to few states.
+    judged: FxHashMap<(u128, u128), Survived>,
     /// Each set of states once: there are few, and many crashes lead to the same.
     known: BTreeSet<States>,
     limit: usize,
@@ -98,6 +100,7 @@ impl Explorer {
             depth,
             tally: Tally::default(),
             seen: FxHashMap::default(),
+            judged: FxHashMap::default(),
             known: BTreeSet::new(),
             limit: usize::MAX,
             trail: Vec::new(),
@@ -157,8 +160,9 @@ impl Explorer {
         let mut states = BTreeSet::new();
         let mut next = Some(Chooser::depth_first());
         while let Some(chooser) = next {
-            let Leaf { chooser, disk, state, after } = self.leaf(crashed, duty, chooser, false)?;
-            self.count(duty, &after);
+            let Leaf { chooser, disk, shown, .. } = self.leaf(crashed, (duty, key.1), chooser, false)?;
+            let state = shown.state;
+            self.count(duty, &shown);
             if let Some(goal) = goal.filter(|goal| !goal.states.contains(&state)) {
                 return Err(not_idempotent(goal.else_story));
             }
@@ -173,7 +177,7 @@ impl Explorer {
 
         let states = self.shared(states);
         if depth > 0 {
-            self.inside(crashed, duty, depth - 1, &states)?;
+            self.inside(crashed, (duty, key.1), depth - 1, &states)?;
         }
         if self.seen.len() >= self.limit {
             let story = format!("more than {} different crashes, as many as are remembered", self.limit);
@@ -187,13 +191,16 @@ impl Explorer {
     fn inside(
         &mut self,
         crashed: &Crashed,
-        duty: &Duty,
+        (duty, digest): (&Duty, u128),
         depth: u32,
         states: &States,
     ) -> Result<(), Violation> {
         let mut next = Some(Chooser::depth_first());
         while let Some(chooser) = next {
-            let Leaf { chooser, disk, state, after } = self.leaf(crashed, duty, chooser, true)?;
+            let Leaf { chooser, disk, shown, survived } =
+                self.leaf(crashed, (duty, digest), chooser, true)?;
+            let (state, after) = (shown.state, shown.duty(duty, &survived));
+            drop(shown);
             self.trail.pop();
             let inside = disk.take_snapshots().into_iter().map(|snapshot| (snapshot, false));
             for (snapshot, is_behind) in inside.chain([(disk.snapshot(), true)]) {
@@ -218,7 +225,7 @@ impl Explorer {
     fn leaf(
         &mut self,
         crashed: &Crashed,
-        duty: &Duty,
+        (duty, digest): (&Duty, u128),
         chooser: Chooser,
         keeps: bool,
     ) -> Result<Leaf, Violation> {
@@ -228,10 +235,14 @@ impl Explorer {
             disk.keep_crash_points(self.persistence);
         }
         self.trail.push(Level { chooser: chooser.clone(), cut: None });
-        let Recovered { engine, state, duty: after } =
-            recover(&disk, &self.config, duty, &Timeline::default())?;
-        drop(engine);
-        Ok(Leaf { chooser, disk, state, after })
+        let shown = reopen(&disk, &self.config, duty, &Timeline::default())?;
+        let survived = match self.judged.get(&(digest, shown.state)) {
+            Some(survived) => survived.clone(),
+            None => shown.judge(duty)?,
+        };
+        shown.check_watermarks(duty)?;
+        self.judged.insert((digest, shown.state), survived.clone());
+        Ok(Leaf { chooser, disk, shown, survived })
     }
 
     fn shared(&mut self, states: BTreeSet<u128>) -> States {
@@ -243,9 +254,9 @@ impl Explorer {
         states
     }
 
-    fn count(&mut self, duty: &Duty, after: &Duty) {
+    fn count(&mut self, duty: &Duty, shown: &Shown) {
         self.tally.runs += 1;
-        self.tally.points_checked += after.model.acked_points();
+        self.tally.points_checked += shown.points();
         self.tally.acked_points_checked += duty.model.acked_points();
     }
 }
@@ -254,8 +265,8 @@ impl Explorer {
 struct Leaf {
     chooser: SharedChooser,
     disk: SimDisk,
-    state: u128,
-    after: Duty,
+    shown: Shown,
+    survived: Survived,
 }
 
 /// The states that a recovery must end in (I10).

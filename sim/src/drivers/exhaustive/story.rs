@@ -155,6 +155,7 @@ impl Geometry {
             backlog_points: 4 * BATCH,
             buffer_bytes: 2400,
             shards: 1,
+            inbox_points: 0,
             wal_streams: if self.two_streams { 2 } else { 1 },
             segment_bytes: 4 * sector_bytes,
             segments: 2,
@@ -460,6 +461,32 @@ pub fn recover(
     duty: &Duty,
     timeline: &Timeline,
 ) -> Result<Recovered, Violation> {
+    let shown = reopen(disk, config, duty, timeline)?;
+    let survived = shown.judge(duty)?;
+    shown.check_watermarks(duty)?;
+    timeline.note(&[shown.state as u64], || format!("     recovered up to {}", shown.durable_lsn()));
+    Ok(Recovered { duty: shown.duty(duty, &survived), state: shown.state, engine: shown.engine })
+}
+
+/// An open store and all that it shows.
+pub(super) struct Shown {
+    engine: Engine,
+    /// By tag.
+    found: Vec<Vec<Point>>,
+    /// That, in one number.
+    pub(super) state: u128,
+}
+
+/// How many of the points that may be there are there, by tag.
+pub(super) type Survived = Arc<[usize]>;
+
+/// Opens the store and asks for everything in it.
+pub(super) fn reopen(
+    disk: &SimDisk,
+    config: &Config,
+    duty: &Duty,
+    timeline: &Timeline,
+) -> Result<Shown, Violation> {
     timeline.note(&[], || "open".into());
     timeline.record(|| {
         let (exists, durable_lsn) = (duty.exists, duty.durable_lsn);
@@ -489,29 +516,56 @@ pub fn recover(
         let story = format!("{} points were replayed after a clean close", report.points_replayed);
         return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
     }
-    let mut after = Duty { exists: true, closed: false, ..duty.clone() };
-    let mut shown = xxhash_rust::xxh3::Xxh3::new();
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    let mut found = Vec::new();
     for tag in duty.model.all_tags() {
-        let found = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
-        timeline.record(|| Event::Shown { tag, points: found.len() as u64 });
-        let survived = duty.model.judge(tag, &found)?;
-        after.model.recovered(tag, survived);
-        shown.update(&(found.len() as u64).to_le_bytes());
-        for point in &found {
-            let (time, value) = (point.ts_us as u64, point.value.to_bits());
-            shown.update(&(u128::from(value) << 64 | u128::from(time)).to_le_bytes());
+        let points = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
+        timeline.record(|| Event::Shown { tag, points: points.len() as u64 });
+        hash.update(&(points.len() as u64).to_le_bytes());
+        for point in &points {
+            let (time, value) = (point.ts_us.to_le_bytes(), point.value.to_bits().to_le_bytes());
+            let mut bytes = [point.quality; 17];
+            bytes[..8].copy_from_slice(&time);
+            bytes[8..16].copy_from_slice(&value);
+            hash.update(&bytes);
         }
+        found.push(points);
     }
-    let stats = engine.stats();
-    if stats.durable_lsn != stats.appended_lsn || stats.durable_lsn.0 < duty.durable_lsn {
+    Ok(Shown { engine, found, state: hash.digest128() })
+}
+
+impl Shown {
+    /// Compares it with what is owed. The same state and the same duty give the same answer.
+    pub(super) fn judge(&self, duty: &Duty) -> Result<Survived, Violation> {
+        duty.model.all_tags().zip(&self.found).map(|(tag, found)| duty.model.judge(tag, found)).collect()
+    }
+
+    /// I7: nothing is durable that was not, and the log has no other end.
+    pub(super) fn check_watermarks(&self, duty: &Duty) -> Step {
+        let stats = self.engine.stats();
+        if stats.durable_lsn == stats.appended_lsn && stats.durable_lsn.0 >= duty.durable_lsn {
+            return Ok(());
+        }
         let story = format!(
             "durable {} before, {} of {} after",
             duty.durable_lsn, stats.durable_lsn, stats.appended_lsn
         );
-        return Err(Violation::new(Verdict::Lost, "I7", story));
+        Err(Violation::new(Verdict::Lost, "I7", story))
     }
-    after.durable_lsn = stats.durable_lsn.0;
-    let state = shown.digest128();
-    timeline.note(&[state as u64], || format!("     recovered up to {}", stats.durable_lsn));
-    Ok(Recovered { engine, state, duty: after })
+
+    fn durable_lsn(&self) -> u64 {
+        self.engine.stats().durable_lsn.0
+    }
+
+    /// Number of points.
+    pub(super) fn points(&self) -> u64 {
+        self.found.iter().map(|points| points.len() as u64).sum()
+    }
+
+    /// What a crash owes from now on.
+    pub(super) fn duty(&self, before: &Duty, survived: &[usize]) -> Duty {
+        let mut model = before.model.clone();
+        before.model.all_tags().zip(survived).for_each(|(tag, survived)| model.recovered(tag, *survived));
+        Duty { model, exists: true, closed: false, durable_lsn: self.durable_lsn() }
+    }
 }

@@ -31,8 +31,11 @@ impl Run<'_> {
         }
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
         let tails = u64::from(self.shape.tags) * (config.batch_points as u64 - 1);
+        // The shards of a stream are a power of two.
+        let shards = (config.shards as u64).div_ceil(streams).next_power_of_two();
+        let inboxes = streams * shards.min(u64::from(self.shape.tags)) * config.inbox_points as u64;
         // Before each call the backlogs of the streams that it writes to are below their limit.
-        let most = tails + streams * (config.backlog_points as u64 - 1 + self.longest_write);
+        let most = tails + inboxes + streams * (config.backlog_points as u64 - 1 + self.longest_write);
         if waiting > most {
             let story = format!("{waiting} accepted points are in no frame, {most} may be");
             return Err(Violation::new(Verdict::Stuck, "batching", story));

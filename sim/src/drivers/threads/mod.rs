@@ -393,6 +393,7 @@ fn plain(config: &scheduled::Config) -> Config {
         backlog_points: config.backlog_points,
         buffer_bytes: config.buffer_bytes,
         shards: config.shards,
+        inbox_points: config.inbox_points,
         wal_streams: config.wal_streams,
         segment_bytes: config.segment_bytes,
         segments: config.segments,

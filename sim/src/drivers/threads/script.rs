@@ -52,7 +52,7 @@ impl Life {
         let shape = Concern::Shape;
         // At most 8: what settles a life at its end fills a batch with one call of so many points.
         let batch_points = chooser.pick(shape, &[3, 1, 2, 8]);
-        let config = Config {
+        let mut config = Config {
             durability: if chooser.chance(shape, 24) { Durability::Immediate } else { Durability::Batched },
             batch_points,
             block_points: chooser.pick(shape, &[6, 2, 16]),
@@ -81,6 +81,7 @@ impl Life {
         chooser.mark();
         let end = chooser.pick(shape, &[End::PowerCut, End::PowerCut, End::Kill, End::Close]);
         let settle = chooser.chance(shape, 96);
+        config.inbox_points = chooser.pick(shape, &[0, 0, 3, 10]);
         Life { config, threads, end, settle }
     }
 }

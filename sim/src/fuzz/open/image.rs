@@ -115,6 +115,7 @@ fn config(wal_streams: usize) -> Config {
         segments: 2,
         segments_max: 3,
         shards: 1,
+        inbox_points: 0,
         flush_workers: 1,
         flush_delay_ms: None,
         ..Config::default()
