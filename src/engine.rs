@@ -52,9 +52,9 @@ impl Engine {
     /// Everything that queries show after this call is durable.
     ///
     /// # Errors
-    /// `Locked` if it is open already; `InvalidConfig` and `Geometry`; `Corrupt` when durable bytes are damaged
-    /// (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename failed, after both of which opening can be
-    /// tried again.
+    /// `Locked` if it is open already; `InvalidConfig` and `Geometry`; `Corrupt` when durable bytes are damaged, and
+    /// `NewerFormat` when they are a later version's (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename
+    /// failed, after both of which opening can be tried again.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Engine> {
         // At least a thread for each stream, so that their syncs are at work at the same time.
         let workers = config.flush_workers.max(config.wal_streams);
