@@ -13,10 +13,13 @@ fn main() {
         if name == "turso_core" && version.starts_with("0.4.") {
             println!("cargo::rustc-cfg=turso_0_4");
         }
+        if name == "turso_core" && version == "0.4.3" {
+            println!("cargo::rustc-cfg=turso_0_4_3");
+        }
         if name == "raft-engine" && version.starts_with("0.3.") {
             println!("cargo::rustc-cfg=raft_engine_0_3");
         }
     }
-    println!("cargo::rustc-check-cfg=cfg(raft_engine_0_3, turso_0_4)");
+    println!("cargo::rustc-check-cfg=cfg(raft_engine_0_3, turso_0_4, turso_0_4_3)");
     println!("cargo::rerun-if-changed={}", lock.display());
 }

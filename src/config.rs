@@ -18,6 +18,21 @@ pub enum Durability {
 /// The limits of one engine. `Config::default()` suits a machine with a disk of its own; tests shrink everything.
 ///
 /// The four fields marked *geometry* are written into the store when it is created and compared at each open.
+///
+/// ```
+/// use tidewall::{Config, Durability};
+///
+/// // A small machine whose every measurement counts: 4 MiB of log, and a write returns when its point is durable.
+/// let config = Config { durability: Durability::Immediate, segment_bytes: 1 << 20, ..Config::default() };
+/// config.check()?;
+///
+/// let wrong = Config { segment_bytes: 1000, ..Config::default() };
+/// assert_eq!(
+///     wrong.check().unwrap_err().to_string(),
+///     "config: segment_bytes is 1000, must be 4096 to 1099511627776"
+/// );
+/// # Ok::<(), tidewall::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// When `write` may return.

@@ -30,6 +30,25 @@ pub(crate) const LOCK_NAME: &str = "LOCK";
 ///
 /// Dropping the last handle stops its threads and flushes nothing: what was not made durable is as if the process had
 /// been killed. [`close`](Engine::close) is the way to end that promises something.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use tidewall::disk::MemDisk;
+/// # use tidewall::{Config, Engine, Point};
+/// let engine = Engine::open(Arc::new(MemDisk::new()), Config::default())?;
+/// let sensors: Vec<_> = (1..=3)
+///     .map(|tag| {
+///         let engine = engine.clone();
+///         std::thread::spawn(move || (0..100).try_for_each(|ts| engine.write(Point::new(tag, ts, 0.5))))
+///     })
+///     .collect();
+/// for sensor in sensors {
+///     sensor.join().unwrap()?;
+/// }
+/// assert_eq!(engine.tags()?, [1, 2, 3]);
+/// engine.close()?;
+/// # Ok::<(), tidewall::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine {
     // Declared first, so dropped first: the threads end before the core does.
@@ -52,9 +71,9 @@ impl Engine {
     /// Everything that queries show after this call is durable.
     ///
     /// # Errors
-    /// `Locked` if it is open already; `InvalidConfig` and `Geometry`; `Corrupt` when durable bytes are damaged
-    /// (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename failed, after both of which opening can be
-    /// tried again.
+    /// `Locked` if it is open already; `InvalidConfig` and `Geometry`; `Corrupt` when durable bytes are damaged, and
+    /// `NewerFormat` when they are a later version's (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename
+    /// failed, after both of which opening can be tried again.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Engine> {
         // At least a thread for each stream, so that their syncs are at work at the same time.
         let workers = config.flush_workers.max(config.wal_streams);
@@ -122,6 +141,20 @@ impl Engine {
 
     /// Accepts points, in this order. Cheaper than one at a time, above all when points of one tag stand together.
     ///
+    /// ```
+    /// # use tidewall::disk::MemDisk;
+    /// # use tidewall::{Config, Engine, Point};
+    /// # let engine = Engine::open(std::sync::Arc::new(MemDisk::new()), Config::default())?;
+    /// let minute: Vec<_> = (0..60).map(|second| Point::new(7, second * 1_000_000, 21.5)).collect();
+    /// engine.write_batch(&minute)?;
+    /// assert_eq!(engine.query(7, ..)?, minute);
+    ///
+    /// // All or nothing: 0 is no tag, so the first point is not accepted either.
+    /// assert!(engine.write_batch(&[Point::new(8, 0, 1.0), Point::new(0, 0, 1.0)]).is_err());
+    /// assert_eq!(engine.tags()?, [7]);
+    /// # Ok::<(), tidewall::Error>(())
+    /// ```
+    ///
     /// Does not wait for the disk, unless the log or the flusher has fallen behind by
     /// [`backlog_points`](Config::backlog_points) or [`buffer_bytes`](Config::buffer_bytes), or with
     /// [`Durability::Immediate`].
@@ -149,6 +182,22 @@ impl Engine {
 
     /// Makes every point that was accepted before this call durable. Concurrent calls share their disk syncs.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidewall::disk::MemDisk;
+    /// # use tidewall::{Config, Engine, Point};
+    /// let disk = MemDisk::new();
+    /// let engine = Engine::open(Arc::new(disk.clone()), Config::default())?;
+    /// engine.write(Point::new(7, 1, 21.5))?;
+    /// engine.sync()?;
+    /// engine.write(Point::new(7, 2, 22.5))?; // accepted, and in no sync
+    ///
+    /// let disk = disk.power_cut(|_| 0); // of what was not synced, nothing survives
+    /// let engine = Engine::open(Arc::new(disk), Config::default())?;
+    /// assert_eq!(engine.query(7, ..)?, [Point::new(7, 1, 21.5)]);
+    /// # Ok::<(), tidewall::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Io` when frames could not be written: nothing is lost, and the call can be repeated. `ReadOnly` when a sync
     /// failed: what was accepted since the last successful one may or may not survive a crash. `Closed`.
@@ -169,6 +218,21 @@ impl Engine {
 
     /// The points of one tag in a range of time (µs), in order of time, each time once.
     ///
+    /// ```
+    /// # use tidewall::disk::MemDisk;
+    /// # use tidewall::{Config, Engine, Point};
+    /// # let engine = Engine::open(std::sync::Arc::new(MemDisk::new()), Config::default())?;
+    /// for ts_us in [30, 10, 20, 10] {
+    ///     engine.write(Point::new(7, ts_us, ts_us as f64))?;
+    /// }
+    /// engine.write(Point::new(7, 20, -1.0))?; // a key that is there: the last accepted write wins
+    ///
+    /// assert_eq!(engine.query(7, 20..=30)?, [Point::new(7, 20, -1.0), Point::new(7, 30, 30.0)]);
+    /// assert_eq!(engine.query(7, ..)?.len(), 3);
+    /// assert_eq!(engine.query(8, ..)?, []);
+    /// # Ok::<(), tidewall::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidTag`, `Closed`; `Corrupt` or `Io` when a block cannot be read as it was written. There are no partial
     /// answers. Works on a read-only engine.
@@ -181,6 +245,17 @@ impl Engine {
     }
 
     /// The point of a tag with the latest time, if it has any. Of its blocks only those are read that may hold it.
+    ///
+    /// ```
+    /// # use tidewall::disk::MemDisk;
+    /// # use tidewall::{Config, Engine, Point};
+    /// # let engine = Engine::open(std::sync::Arc::new(MemDisk::new()), Config::default())?;
+    /// engine.write(Point::new(7, 2_000_000, 22.5))?;
+    /// engine.write(Point::new(7, 1_000_000, 21.5))?; // came late, and is not the latest
+    /// assert_eq!(engine.latest(7)?, Some(Point::new(7, 2_000_000, 22.5)));
+    /// assert_eq!(engine.latest(8)?, None);
+    /// # Ok::<(), tidewall::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`query`](Engine::query).

@@ -35,6 +35,14 @@ pub enum Error {
         /// What the configuration says.
         configured: u64,
     },
+    /// **Open it with a newer engine.** One has written this store in a way that this engine does not know. Nothing was changed.
+    #[error("the store is of format version {stored}, and this engine reads those up to {known}")]
+    NewerFormat {
+        /// What the manifest says.
+        stored: u32,
+        /// The newest that this engine reads.
+        known: u32,
+    },
     /// **Wait, or find the other opener.** One engine at a time may have a directory open.
     #[error("the store is open already, in this process or in another one")]
     Locked,

@@ -113,7 +113,7 @@ impl Inspection {
 /// Reads a directory. Damage is part of the result; only a disk that cannot be read at all is an error.
 ///
 /// # Errors
-/// `Io` when the directory cannot be listed or a log segment not be opened.
+/// `Io` when the directory cannot be listed or a log segment not be opened. `NewerFormat`.
 pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
     let names = disk.list().map_err(|error| Error::io("list", ".", error))?;
     let mut damage = Vec::new();
@@ -123,6 +123,7 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
             damage.push(corruption);
             None
         }
+        Err(error @ Error::NewerFormat { .. }) => return Err(error),
         Err(error) => {
             let expected = format!("a readable manifest ({error})");
             damage.push(Corruption { file: manifest::NAME.into(), offset: 0, expected });

@@ -39,9 +39,12 @@ fn open_file(disk: &dyn Disk, name: &str) -> Result<Arc<dyn DiskFile>> {
     disk.open(name, OpenMode::Read).map_err(|error| Error::io("open", name, error))
 }
 
-/// The manifest; `Corrupt` if there is one and it is not whole.
+/// The manifest; `Corrupt` if there is one and it is not whole, `NewerFormat` if it says that we cannot read it.
 pub(crate) fn read_manifest(disk: &dyn Disk) -> Result<manifest::Loaded> {
     let bytes = read_file(disk, manifest::NAME)?;
+    if let Some(stored) = manifest::newer_format(&bytes) {
+        return Err(Error::NewerFormat { stored, known: manifest::FORMAT_VERSION });
+    }
     manifest::load(&bytes).map_err(|(offset, expected)| Error::corrupt(manifest::NAME, offset, expected))
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use tidewall::disk::{Disk, DiskFile, OpenMode, RealDisk};
-use tidewall::{Config, Engine, InOrder, Point, inspect};
+use tidewall::{Config, Engine, Error, InOrder, Point, inspect};
 
 const SECTOR: usize = 512;
 
@@ -744,6 +744,40 @@ fn read_back(store: &str, config: &Config) -> String {
     assert_eq!(engine.recovery_report().points_replayed, 0);
     assert_eq!(points(&engine), shown);
     format!("{report}\n{shown}")
+}
+
+/// A store as a newer engine would leave it: its manifest states the version before anything that we could not know.
+#[test]
+fn a_store_of_a_newer_version_is_refused_as_such_and_not_as_damage() {
+    for (store, config) in [(NEWEST, golden_config()), (NEWEST_STREAMS, golden_streams_config())] {
+        let dir = tempfile::tempdir().unwrap();
+        unpack(store, dir.path());
+        let mut manifest = fs::read(dir.path().join("MANIFEST")).unwrap();
+        let body = [&[9][..], &3u32.to_le_bytes(), &[250, 1, 2, 3]].concat();
+        manifest[12..16].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        manifest[24..24 + body.len()].copy_from_slice(&body);
+        let crc = crc32fast::hash(&manifest[8..24 + body.len()]);
+        manifest[4..8].copy_from_slice(&crc.to_le_bytes());
+        fs::write(dir.path().join("MANIFEST"), &manifest).unwrap();
+
+        let disk = Arc::new(RealDisk::new(dir.path()).unwrap());
+        let before = files(dir.path());
+        let newer = |error| matches!(error, Error::NewerFormat { stored: 3, known: 2 });
+        assert!(newer(Engine::open(disk.clone(), config.clone()).err().unwrap()));
+        assert!(newer(inspect(&*disk).unwrap_err()));
+        let mut after = files(dir.path());
+        after.retain(|name, _| before.contains_key(name));
+        assert!(after == before, "what is refused is not changed; a lock is left beside it");
+
+        // Rot cannot make one of an old store, nor of a newer one anything but damage.
+        for bit in 0..8 * (24 + body.len()) {
+            manifest[bit / 8] ^= 1 << (bit % 8);
+            fs::write(dir.path().join("MANIFEST"), &manifest).unwrap();
+            let refused = Engine::open(disk.clone(), config.clone()).err().unwrap();
+            assert!(matches!(refused, Error::Corrupt(_)), "bit {bit}: {refused}");
+            manifest[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
 }
 
 /// What the engine writes today: since the second version, points are encoded as runs (`wal::frame`, `store::block`).

@@ -1,8 +1,8 @@
 //! Engines that tidewall did not write, on its test bed. `adapters/run` builds this program once for each set of versions.
 //!
 //! `adapters [--runs N] [--time SECONDS] [--start SEED] [--verbose] [ENGINE…]` prints one row of the table for each engine;
-//! `adapters replay SEED ENGINE` one run, I/O by I/O. With `--expect bad` the exit status is 0 if each engine fails, with
-//! `--expect fixed` if none does, and without it, 1 if one does.
+//! `adapters replay SEED ENGINE` one run, I/O by I/O. With `--expect bad` the exit status is 0 if each engine fails; else it is 0 if
+//! none does and 1 if one does. 2, always: something was not measured, or was asked for and is not here.
 
 #[cfg(feature = "raft-engine")]
 mod raft;
@@ -13,7 +13,7 @@ mod turso;
 
 use std::process::ExitCode;
 use std::time::Duration;
-use tidewall_sim::subject::{Plan, Report, Subject, campaign, replay};
+use tidewall_sim::subject::{Outcome, Plan, Report, Subject, campaign, replay};
 
 /// An engine at one version.
 struct Engine {
@@ -21,13 +21,12 @@ struct Engine {
     version: &'static str,
     plan: Plan,
     campaign: fn(&Plan) -> Report,
-    replay: fn(u64, &Plan) -> Vec<String>,
+    replay: fn(u64, &Plan) -> Outcome,
 }
 
 impl Engine {
     fn of<S: Subject>(name: &'static str, version: &'static str, plan: Plan) -> Engine {
-        let replay = |seed, plan: &Plan| replay::<S>(seed, plan).lines;
-        Engine { name, version, plan, campaign: campaign::<S>, replay }
+        Engine { name, version, plan, campaign: campaign::<S>, replay: replay::<S> }
     }
 }
 
@@ -69,7 +68,11 @@ fn args() -> Result<Args, String> {
                 continue;
             }
             "--expect" => {
-                given.must_fail = words.next().as_deref() == Some("bad");
+                given.must_fail = match words.next().as_deref() {
+                    Some("bad") => true,
+                    Some("fixed" | "current") => false,
+                    _ => return Err("--expect needs bad, fixed or current".into()),
+                };
                 continue;
             }
             _ => {
@@ -93,13 +96,19 @@ fn main() -> ExitCode {
     };
     // A panic is a finding, which the report tells, or comes after the power has failed, and nobody listens.
     std::panic::set_hook(Box::new(|_| {}));
-    let mut worst = 0;
-    for engine in engines() {
-        if !args.only.is_empty() && !args.only.iter().any(|name| name == engine.name) {
-            continue;
-        }
+    let mut engines = engines();
+    if let Some(unknown) = args.only.iter().find(|name| engines.iter().all(|engine| engine.name != **name)) {
+        eprintln!("{unknown} is not built in");
+        return ExitCode::from(2);
+    }
+    engines.retain(|engine| args.only.is_empty() || args.only.iter().any(|name| name == engine.name));
+    // Without an engine there is nothing to measure.
+    let mut worst = if engines.is_empty() { 2 } else { 0 };
+    for engine in engines {
         if let Some(seed) = args.replay {
-            (engine.replay)(seed, &engine.plan).iter().for_each(|line| println!("{line}"));
+            let outcome = (engine.replay)(seed, &engine.plan);
+            outcome.lines.iter().for_each(|line| println!("{line}"));
+            worst = worst.max(outcome.verdict().exit_code());
             continue;
         }
         let plan = Plan {

@@ -54,17 +54,18 @@ fn name(path: &str) -> &'static str {
 }
 
 impl Clock for Files {
-    #[cfg(turso_0_4)]
+    #[cfg(turso_0_4_3)]
     fn now(&self) -> turso_core::Instant {
         turso_core::Instant { secs: 1_000_000 + self.tick() / 1_000_000, micros: 0 }
     }
 
-    #[cfg(not(turso_0_4))]
+    // Only timeouts look at it, and nothing here takes so long.
+    #[cfg(not(turso_0_4_3))]
     fn current_time_monotonic(&self) -> turso_core::MonotonicInstant {
         turso_core::MonotonicInstant::now()
     }
 
-    #[cfg(not(turso_0_4))]
+    #[cfg(not(turso_0_4_3))]
     fn current_time_wall_clock(&self) -> turso_core::WallClockInstant {
         turso_core::WallClockInstant { secs: 1_000_000 + self.tick() / 1_000_000, micros: 0 }
     }

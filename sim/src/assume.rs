@@ -13,6 +13,7 @@ use crate::disk::persistence::{Atom, NameOrder, Order, Persistence, Size, Torn};
 use crate::drivers::exhaustive::{Bounds, certify};
 use crate::fault::Fault;
 use crate::model::Violation;
+use crate::report::Result;
 use crate::runner::{self, Campaign, Failure};
 use crate::scenario::Setting;
 use std::collections::HashMap;
@@ -192,6 +193,10 @@ fn weakest(holds: &mut dyn FnMut(Persistence) -> bool) -> Option<Persistence> {
 pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) + Sync) -> Verdict {
     let setting = Setting { profile: crate::disk::Profile::Exactly(disk), ..campaign.setting };
     let sum = runner::run(&Campaign { setting, ..*campaign }, |_| {}, hung);
+    // What the test bed did wrong says nothing of the disk.
+    if sum.violations() < sum.failures.len() as u64 || !sum.diverged.is_empty() {
+        return Verdict::NotMeasured;
+    }
     if let Some(Failure { seed, violation }) = sum.failures.into_iter().next() {
         return Verdict::Breaks(Found::Seed(seed), violation);
     }
@@ -206,7 +211,7 @@ pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) +
         Fault::RemoveLost,
     ];
     let unseen = |fault: &Fault| !disk.excludes(*fault) && sum.faults.of(*fault).fired == 0;
-    if sum.counts.acked_points_checked == 0 || !sum.diverged.is_empty() || asked.iter().any(unseen) {
+    if sum.counts.acked_points_checked == 0 || asked.iter().any(unseen) {
         return Verdict::NotMeasured;
     }
     Verdict::Holds
@@ -239,9 +244,11 @@ pub fn core(disk: Persistence, campaign: &Campaign<'_>) -> Verdict {
         plant: campaign.setting.plant,
         jobs: campaign.jobs,
     };
-    match certify(&bounds, |_, _| ()).counterexample {
-        Some(found) => Verdict::Breaks(Found::Core, found.violation),
-        None => Verdict::Holds,
+    let certificate = certify(&bounds, |_, _| ());
+    match (certificate.result(), certificate.counterexample) {
+        (Result::Violated, Some(found)) => Verdict::Breaks(Found::Core, found.violation),
+        (Result::Survived, _) => Verdict::Holds,
+        _ => Verdict::NotMeasured,
     }
 }
 

@@ -46,6 +46,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    tidewall_sim::runner::quiet_panics();
     let result = match Cli::parse().command {
         None => command::run(&Cli::parse_from(["sim", "run"]).run_args()),
         Some(Command::Run(args)) => command::run(&args),

@@ -26,6 +26,17 @@ pub enum Verdict {
     HarnessBroken,
 }
 
+impl Verdict {
+    /// The exit status that says so: 0 all held, 1 a promise broke, 2 nothing is known.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Survived => 0,
+            Verdict::Lost | Verdict::Invented | Verdict::Stuck => 1,
+            Verdict::NotMeasured | Verdict::HarnessBroken => 2,
+        }
+    }
+}
+
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

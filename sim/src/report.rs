@@ -20,7 +20,7 @@ pub enum Result {
     Violated,
     /// A fault was asked for and never struck, or nothing ran.
     NotMeasured,
-    /// Two runs of one tape differed.
+    /// Two runs of one tape differed, or the test bed has panicked.
     HarnessBroken,
 }
 
@@ -50,6 +50,8 @@ pub struct Summary<'a> {
     seeds: u64,
     rechecked: u64,
     diverged: u64,
+    /// Seeds at which the test bed itself went wrong.
+    harness_failures: u64,
     violations: u64,
     #[serde(flatten)]
     counts: crate::scenario::Counts,
@@ -95,6 +97,7 @@ const SEEDS_FOR_EVERY_EVENT: u64 = 100;
 pub(crate) struct Evidence {
     pub(crate) seeds: u64,
     pub(crate) diverged: u64,
+    pub(crate) harness_failures: u64,
     pub(crate) violations: u64,
     pub(crate) acked_points_checked: u64,
     /// What the driver does in almost every seed, and has not.
@@ -110,7 +113,7 @@ impl Evidence {
         let too_little = self.uncovered > 0
             || (self.seeds >= SEEDS_FOR_EVERY_FAULT && self.unfired_faults > 0)
             || (self.seeds >= SEEDS_FOR_EVERY_EVENT && self.absent_events > 0);
-        if self.diverged > 0 {
+        if self.diverged > 0 || self.harness_failures > 0 {
             Result::HarnessBroken
         } else if self.violations > 0 {
             Result::Violated
@@ -137,10 +140,12 @@ impl<'a> Summary<'a> {
         let not_measured: Vec<&str> = events.clone().chain(faults).collect();
         let coverage = CoverageSummary::new(&sum.coverage, sum.seeds);
         let absent_events = events.count();
+        let (violations, harness_failures) = (sum.violations(), sum.failures.len() as u64 - sum.violations());
         let evidence = Evidence {
             seeds: sum.seeds,
             diverged: sum.diverged.len() as u64,
-            violations: sum.failures.len() as u64,
+            harness_failures,
+            violations,
             acked_points_checked: sum.counts.acked_points_checked,
             absent_events,
             unfired_faults: not_measured.len() - absent_events,
@@ -159,7 +164,8 @@ impl<'a> Summary<'a> {
             seeds: sum.seeds,
             rechecked: sum.rechecked,
             diverged: sum.diverged.len() as u64,
-            violations: sum.failures.len() as u64,
+            harness_failures,
+            violations,
             counts: sum.counts,
             events: &sum.events,
             crashes_per_seed: rounded(sum.counts.crashes as f64 / sum.seeds.max(1) as f64),
@@ -281,6 +287,9 @@ impl<'a> Summary<'a> {
                 let names: Vec<_> = names.chain(triples).collect();
                 format!("NOT MEASURED: these never came about: {}.", names.join(", "))
             }
+            Result::HarnessBroken if self.harness_failures > 0 => {
+                "HARNESS BROKEN: the test bed itself went wrong, so no result counts.".into()
+            }
             Result::HarnessBroken => {
                 "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into()
             }
@@ -309,6 +318,8 @@ pub fn grouped(number: impl ToString) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Verdict, Violation};
+    use crate::runner::Failure;
 
     #[test]
     fn numbers_are_grouped_by_three() {
@@ -326,6 +337,25 @@ mod tests {
             Summary::new(plain(Driver::Sequential, &part), &Sum::default()).result(),
             Result::NotMeasured
         );
+    }
+
+    #[test]
+    fn a_panic_of_the_test_bed_is_neither_success_nor_a_broken_promise() {
+        let part = Part::default();
+        let header = plain(Driver::Sequential, &part);
+        let failure = |verdict| Failure { seed: 7, violation: Violation::new(verdict, "", "") };
+        let mut sum = Sum { seeds: 10, failures: vec![failure(Verdict::HarnessBroken)], ..Sum::default() };
+        sum.counts.acked_points_checked = 1;
+        let summary = Summary::new(header, &sum);
+        assert_eq!(
+            (summary.result(), summary.violations, summary.harness_failures),
+            (Result::HarnessBroken, 0, 1)
+        );
+        assert_eq!(summary.result().exit_code(), 2);
+        assert!(summary.conclusion().starts_with("HARNESS BROKEN"), "{}", summary.conclusion());
+        // Nor does it count together with one that did break.
+        sum.failures.push(failure(Verdict::Lost));
+        assert_eq!(Summary::new(header, &sum).result(), Result::HarnessBroken);
     }
 
     #[test]

@@ -149,6 +149,11 @@ pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64
 }
 
 impl Sum {
+    /// How many of the failing seeds broke a promise of the engine: in the others the test bed went wrong.
+    pub fn violations(&self) -> u64 {
+        self.failures.iter().filter(|failure| failure.violation.verdict.exit_code() == 1).count() as u64
+    }
+
     fn add_seed(&mut self, campaign: &Campaign<'_>, seed: u64) {
         let outcome = run_seed(seed, campaign.setting);
         self.seeds += 1;
@@ -195,13 +200,16 @@ fn seed_hash(seed: u64, hash: TraceHash) -> u64 {
 }
 
 /// A panic in a run is a finding, which the report tells; the default message, with a backtrace if the environment asks
-/// for one, would drown it. Threads of the campaign are the only ones silenced.
-pub(crate) fn quiet_panics() {
+/// for one, would drown it. Only threads that are in a run are silenced; where they panic is noted, since one of the test bed's
+/// own is no finding.
+pub fn quiet_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let default = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !drivers::is_running() {
+            if drivers::is_running() {
+                drivers::note_panic(info.location());
+            } else {
                 default(info);
             }
         }));

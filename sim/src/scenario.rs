@@ -5,7 +5,7 @@ use crate::coverage::Coverage;
 use crate::disk::{Lie, Profile};
 use crate::drivers::Driver;
 use crate::fault::FaultCounts;
-use crate::model::Violation;
+use crate::model::{Verdict, Violation};
 use crate::record::Entry;
 use crate::timeline::TraceHash;
 use crate::trace::Trace;
@@ -105,4 +105,15 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// The same as values.
     pub record: Vec<Entry>,
+}
+
+impl Outcome {
+    /// How it ended: `NotMeasured` where nothing broke and no store was opened after a crash.
+    pub fn verdict(&self) -> Verdict {
+        match &self.violation {
+            Some(violation) => violation.verdict,
+            None if self.counts.recoveries == 0 => Verdict::NotMeasured,
+            None => Verdict::Survived,
+        }
+    }
 }

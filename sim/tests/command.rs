@@ -129,6 +129,67 @@ fn bad_usage_and_nothing_measured_exit_2() {
     }
 }
 
+/// What did nothing must not look like what did its work: not in the text, not in the JSON, and not in the exit status.
+#[test]
+fn nothing_measured_says_so_in_every_way() {
+    for args in [
+        &["run", "--seeds", "0"][..],
+        &["run", "--seeds", "0", "--driver", "threads"],
+        &["exhaust", "--short", "0", "--stories", "0"],
+        &["assume", "--seeds", "0"],
+    ] {
+        let output = sim(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output).contains("NOT MEASURED"), "{args:?}: {}", text(&output));
+        let (code, summary) = summary(&[args, &["--json"]].concat());
+        assert_eq!(code, Some(2), "{args:?}");
+        let says = summary["result"] == "NotMeasured" || summary["measured"] == false;
+        assert!(says, "{args:?}: {summary}");
+    }
+}
+
+/// A directory without a store is neither sound nor damaged.
+#[test]
+fn a_directory_without_a_store_exits_2() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("holiday.jpg"), "no store").unwrap();
+    let output = sim(&["inspect", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no store"));
+    // With a manifest that is nothing but damaged, it is damaged.
+    std::fs::write(dir.path().join("MANIFEST"), [0; 512]).unwrap();
+    assert_eq!(sim(&["inspect", dir.path().to_str().unwrap()]).status.code(), Some(1));
+}
+
+/// Shards in which the test bed went wrong count for nothing, whatever the others have found.
+#[test]
+fn a_broken_harness_in_a_shard_is_one_in_the_sum() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, sound) = summary(&["run", "--seeds", "50", "--json"]);
+    let merged = |field: &str, value: u64| {
+        let mut shard = sound.clone();
+        shard[field] = value.into();
+        let file = dir.path().join(field);
+        std::fs::write(&file, format!("{shard}\n")).unwrap();
+        let (code, merged) = summary(&["merge", "--json", file.to_str().unwrap()]);
+        (code, merged["result"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(merged("diverged", 0), (Some(0), "Survived".into()));
+    assert_eq!(merged("diverged", 1), (Some(2), "HarnessBroken".into()));
+    assert_eq!(merged("harness_failures", 1), (Some(2), "HarnessBroken".into()));
+    assert_eq!(merged("violations", 1), (Some(1), "Violated".into()));
+}
+
+#[test]
+fn one_run_says_how_it_ended_in_every_way() {
+    let (code, held) = summary(&["replay", "12", "--json"]);
+    assert_eq!((code, &held["result"]), (Some(0), &"Survived".into()));
+    let (code, broke) = summary(&["replay", "12", "--plant", "F1", "--json"]);
+    assert_eq!(code, Some(1));
+    assert!(["Lost", "Invented", "Stuck"].contains(&broke["result"].as_str().unwrap()), "{broke}");
+    assert_eq!(sim(&["shrink", "12"]).status.code(), Some(0), "there is nothing to shrink");
+}
+
 #[test]
 fn inspect_reads_a_real_directory_and_finds_a_flipped_bit() {
     let dir = tempfile::tempdir().unwrap();

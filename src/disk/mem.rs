@@ -110,6 +110,22 @@ pub enum What<'a> {
 type Hook = Box<dyn FnMut(Io<'_>) -> Fate + Send>;
 
 /// The disk. Clones are the same disk.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidewall::disk::{Fate, IoKind, MemDisk};
+/// use tidewall::{Config, Engine, Error, Point};
+///
+/// let disk = MemDisk::new();
+/// let engine = Engine::open(Arc::new(disk.clone()), Config::default())?;
+/// engine.write(Point::new(7, 1, 21.5))?;
+/// disk.on_change(|io| if io.kind == IoKind::Sync { Fate::SyncDrops } else { Fate::Succeeds });
+/// assert!(matches!(engine.sync(), Err(Error::ReadOnly { .. })));
+/// // It takes nothing more, and shows what it has.
+/// assert!(matches!(engine.write(Point::new(7, 2, 22.5)), Err(Error::ReadOnly { .. })));
+/// assert_eq!(engine.query(7, ..)?.len(), 1);
+/// # Ok::<(), tidewall::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct MemDisk(Arc<Mutex<State>>);
 

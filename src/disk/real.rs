@@ -11,6 +11,22 @@ use std::sync::Arc;
 ///
 /// `sync` is `fdatasync`, `sync_dir` is `fsync` of the directory, growing by `set_len` is `posix_fallocate`, and
 /// [`OpenMode::Lock`] is `flock`, which the system releases when the process dies, however it dies.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidewall::disk::RealDisk;
+/// use tidewall::{Config, Engine, Error};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let disk = Arc::new(RealDisk::new(dir.join("points"))?); // created if it is absent
+/// let engine = Engine::open(disk.clone(), Config::default())?;
+/// assert!(matches!(Engine::open(disk, Config::default()), Err(Error::Locked)));
+/// engine.close()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RealDisk {
     dir: PathBuf,
 }

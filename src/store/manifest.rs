@@ -21,6 +21,7 @@
 //! | 6 segments | u32 | so many segment files are there, at least: one that is missing is damage |
 //! | 7 stream | u32 | the fields 3, 4 and 6 that follow are about this log stream; before it, about stream 0 |
 //! | 8 streams | u32 | the number of log streams; absent in a store with one |
+//! | 9 format | u32 | the format version of the store, if that is newer than 2 ([`newer_format`]) |
 //!
 //! Which stream a tag belongs to is [`TagId::stream`], a part of the format.
 //!
@@ -42,8 +43,10 @@ use std::ops::Range;
 pub const NAME: &str = "MANIFEST";
 /// The name under which a replacement is written.
 pub const NEXT_NAME: &str = "MANIFEST.next";
-/// The first bytes of every record, format version included.
+/// The first bytes of every record.
 pub const MAGIC: [u8; 4] = *b"TWM1";
+/// The newest format version of a store that this engine reads, and the one that it writes.
+pub const FORMAT_VERSION: u32 = 2;
 
 const HEADER_BYTES: usize = 24;
 /// How far the numbers of two files can be apart that would follow the same one.
@@ -62,6 +65,7 @@ const BLOCK: u8 = 5;
 const SEGMENTS: u8 = 6;
 const STREAM: u8 = 7;
 const STREAMS: u8 = 8;
+const FORMAT: u8 = 9;
 
 /// More log streams than any store has.
 const STREAMS_LIMIT: u32 = 1 << 10;
@@ -160,6 +164,27 @@ pub struct Record {
 
 /// The record at the start of `bytes`; `None` if there is no intact one.
 pub fn decode(bytes: &[u8]) -> Option<Record> {
+    let Envelope { number, record_bytes, body } = open(bytes)?;
+    let used_bytes = (HEADER_BYTES + body.len()) as u64;
+    Some(Record { number, edit: decode_body(body)?, record_bytes, used_bytes })
+}
+
+/// The format version of a store that is newer than this engine: of the manifest's first record, the first field is then `format`.
+/// The header, its checksum and the place of that field stay for ever, so that an older engine can tell such a store from a damaged
+/// one. Every opening begins a new manifest before it writes anything else, so there is never a newer file beside an older manifest.
+pub fn newer_format(manifest: &[u8]) -> Option<u32> {
+    let mut reader = Reader(open(manifest)?.body.strip_prefix(&[FORMAT])?);
+    reader.u32().filter(|version| *version > FORMAT_VERSION)
+}
+
+/// An intact record whose body has not been looked at.
+struct Envelope<'a> {
+    number: u64,
+    record_bytes: u64,
+    body: &'a [u8],
+}
+
+fn open(bytes: &[u8]) -> Option<Envelope<'_>> {
     let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
     let crc = reader.u32()?;
     let record_bytes = reader.u32()?;
@@ -171,8 +196,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
     if !sound || (crc32fast::hash(&bytes[8..HEADER_BYTES + body_bytes]) != crc && !plant::on(Bug::M1)) {
         return None;
     }
-    let used_bytes = (HEADER_BYTES + body_bytes) as u64;
-    Some(Record { number, edit: decode_body(body)?, record_bytes: record_bytes.into(), used_bytes })
+    Some(Envelope { number, record_bytes: record_bytes.into(), body })
 }
 
 fn decode_body(body: &[u8]) -> Option<Edit> {

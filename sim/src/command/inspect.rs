@@ -4,7 +4,8 @@ use super::Unusable;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use tidewall::disk::RealDisk;
+use tidewall::disk::{Disk, RealDisk};
+use tidewall::store::manifest;
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -19,6 +20,11 @@ pub fn inspect(args: &InspectArgs) -> Result<u8, Unusable> {
     let disk = RealDisk::existing(&args.dir)
         .map_err(|error| Unusable(format!("{} is not a directory: {error}", args.dir.display())))?;
     let inspection = tidewall::inspect(&disk)?;
+    // Nothing was verified, so it is neither sound nor damaged.
+    let has_manifest = disk.list()?.iter().any(|name| name == manifest::NAME);
+    if !has_manifest && inspection.segments.is_empty() && inspection.chunks.is_empty() {
+        return Err(Unusable(format!("there is no store in {}", args.dir.display())));
+    }
     if args.json {
         let damage: Vec<_> = inspection
             .damage

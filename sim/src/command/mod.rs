@@ -18,7 +18,7 @@ pub use inspect::{InspectArgs, inspect};
 pub use merge::{MergeArgs, merge};
 pub use replay::{ReplayArgs, replay};
 pub use run::{RunArgs, run};
-use setting::{Run, SettingArgs, planted, save, story, write, write_text};
+use setting::{Run, SettingArgs, held, planted, save, story, write, write_text};
 pub use shrink::{ShrinkArgs, shrink};
 pub use timeline::{TimelineArgs, timeline};
 

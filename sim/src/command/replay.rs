@@ -1,6 +1,6 @@
 //! `sim replay`: one run again.
 
-use super::{Run, SettingArgs, Unusable, save};
+use super::{Run, SettingArgs, Unusable, held, save};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -28,13 +28,14 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     if let Some(path) = &args.save {
         save(path, &run.story_of(&outcome), &run.args, &outcome)?;
     }
-    let hash = format!("{:016x}", outcome.hash.0);
+    let (hash, verdict) = (format!("{:016x}", outcome.hash.0), outcome.verdict());
     if args.json {
         let violation = outcome.violation.as_ref().map(ToString::to_string);
         println!(
             "{}",
             json!({
                 "kind": "replay",
+                "result": verdict,
                 "violation": violation,
                 "counts": outcome.counts,
                 "events": outcome.events,
@@ -44,9 +45,9 @@ pub fn replay(args: &ReplayArgs) -> Result<u8, Unusable> {
     } else {
         outcome.lines.iter().for_each(|line| println!("{line}"));
         match &outcome.violation {
-            None => println!("every promise held; trace hash {hash}"),
+            None => println!("{}; trace hash {hash}", held(verdict)),
             Some(violation) => println!("{violation}\ntrace hash {hash}"),
         }
     }
-    Ok(u8::from(outcome.violation.is_some()))
+    Ok(verdict.exit_code())
 }

@@ -8,6 +8,7 @@ use tidewall::plant::Bug;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::disk::Profile;
 use tidewall_sim::drivers::{self, Driver};
+use tidewall_sim::model::Verdict;
 use tidewall_sim::scenario::{Outcome, Setting};
 use tidewall_sim::tape_file::TapeFile;
 use tidewall_sim::trace::Trace;
@@ -194,6 +195,14 @@ impl Run {
 
     pub fn story_of(&self, outcome: &Outcome) -> String {
         story(&self.name, outcome)
+    }
+}
+
+/// What one run in which nothing broke has shown.
+pub fn held(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::NotMeasured => "NOT MEASURED: no store was opened after a crash",
+        _ => "every promise held",
     }
 }
 

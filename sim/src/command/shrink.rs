@@ -1,6 +1,6 @@
 //! `sim shrink`: the smallest run that fails for the same reason, as a tape and as a plain `#[test]`.
 
-use super::{Run, SettingArgs, Unusable, save, write_text};
+use super::{Run, SettingArgs, Unusable, held, save, write_text};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tidewall_sim::choice::Tape;
@@ -28,14 +28,15 @@ pub struct ShrinkArgs {
 pub fn shrink(args: &ShrinkArgs) -> Result<u8, Unusable> {
     let (run, trace) = Run::load(&args.what, &args.setting)?;
     let setting = run.setting(trace.as_ref())?;
-    let tape = drivers::run(run.chooser.clone(), setting).tape;
+    let outcome = drivers::run(run.chooser.clone(), setting);
+    let verdict = outcome.verdict();
     let hung = |tape: &Tape| {
         eprintln!("sim: a candidate does not end. The smallest failing tape before it:\n{}", tape.to_text());
         std::process::exit(1);
     };
-    let Some(shrunk) = shrink::shrink(tape, setting, args.budget, hung) else {
-        println!("every promise held: there is nothing to shrink");
-        return Ok(0);
+    let Some(shrunk) = shrink::shrink(outcome.tape, setting, args.budget, hung) else {
+        println!("{}: there is nothing to shrink", held(verdict));
+        return Ok(verdict.exit_code());
     };
     println!("{shrunk}");
     if let Some(out) = &args.out {
@@ -51,7 +52,7 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8, Unusable> {
             }
         }
     }
-    Ok(1)
+    Ok(verdict.exit_code())
 }
 
 fn print(test: &PlainTest, file: Option<&Path>) -> Result<(), Unusable> {

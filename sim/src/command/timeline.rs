@@ -1,6 +1,6 @@
 //! `sim timeline`: one run as a picture.
 
-use super::{Run, SettingArgs, Unusable};
+use super::{Run, SettingArgs, Unusable, held};
 use clap::Args;
 use std::path::PathBuf;
 use tidewall_sim::drivers;
@@ -35,8 +35,8 @@ pub fn timeline(args: &TimelineArgs) -> Result<u8, Unusable> {
     std::fs::write(&args.out, page)
         .map_err(|error| Unusable(format!("cannot write {}: {error}", args.out.display())))?;
     match &outcome.violation {
-        None => println!("every promise held; the picture is in {}", args.out.display()),
+        None => println!("{}; the picture is in {}", held(outcome.verdict()), args.out.display()),
         Some(violation) => println!("{violation}\nthe picture is in {}", args.out.display()),
     }
-    Ok(u8::from(outcome.violation.is_some()))
+    Ok(outcome.verdict().exit_code())
 }

@@ -10,8 +10,9 @@ use crate::choice::Chooser;
 use crate::fault::Fault;
 use crate::model::{Verdict, Violation, Witness};
 use crate::scenario::{Outcome, Setting};
+use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use tidewall::Error;
 use tidewall::plant::{self, Bug};
 
@@ -163,6 +164,8 @@ pub(crate) type Step = Result<(), Violation>;
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// File and line of the first panic of the run.
+    static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Whether this thread is in a run: a panic here is a finding and need not be printed as it happens.
@@ -170,18 +173,48 @@ pub fn is_running() -> bool {
     RUNNING.get()
 }
 
-/// Runs with a planted bug switched on for this thread; a panic is a violation.
+/// Notes where a run panics. Of several the first counts: who waits for a thread that panicked panics, too.
+pub(crate) fn note_panic(at: Option<&Location<'_>>) {
+    let first = PANICKED_AT.take();
+    PANICKED_AT.set(first.or(at.map(|at| format!("{}:{}", at.file(), at.line()))));
+}
+
+/// The place of the panic that was noted, if it is in the test bed: then it says nothing of the store.
+pub(crate) fn panicked_in_here() -> Option<String> {
+    let sources = file!().strip_suffix("drivers/mod.rs").expect("the name of this file");
+    let at = PANICKED_AT.take();
+    PANICKED_AT.set(at.clone());
+    at.filter(|at| at.starts_with(sources))
+}
+
+/// After a panic that has been dealt with, the next one is the first.
+pub(crate) fn forget_panic() {
+    PANICKED_AT.set(None);
+}
+
+/// What a panic said.
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
+}
+
+/// Runs with a planted bug switched on for this thread; a panic is a violation, or the end of the test bed's credit.
 pub(crate) fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
     plant::set(bug);
+    PANICKED_AT.set(None);
     RUNNING.set(true);
     let ended = catch_unwind(AssertUnwindSafe(run));
     RUNNING.set(false);
     plant::set(None);
     ended.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        let story = format!("panic: {}", text.unwrap_or_default());
-        Err(Violation::new(Verdict::Stuck, "no panic", story))
+        let text = text_of(&*panic);
+        Err(match panicked_in_here() {
+            Some(at) => {
+                let story = format!("panic: {text}, at {at}");
+                Violation::new(Verdict::HarnessBroken, "the test bed does not panic", story)
+            }
+            None => Violation::new(Verdict::Stuck, "no panic", format!("panic: {text}")),
+        })
     })
 }
 
@@ -194,5 +227,29 @@ pub(crate) fn stuck(call: &str, error: &Error) -> Violation {
             violation.about(Witness::place(damage))
         }
         _ => Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::quiet_panics;
+    use tidewall::disk::MemDisk;
+
+    fn verdict(run: impl FnOnce() -> Step) -> Verdict {
+        quiet_panics();
+        watched(None, run).expect_err("it panics").verdict
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_is_a_finding_and_one_of_the_test_bed_is_not() {
+        assert_eq!(verdict(|| panic!("in sim/src")), Verdict::HarnessBroken);
+        let engine = || MemDisk::new().damage("no such file", |_| ());
+        assert_eq!(verdict(|| Ok(engine())), Verdict::Stuck, "that was in the engine's sources");
+        // Who waits for a thread that has panicked panics, too: the first one counts.
+        let waits = || std::panic::catch_unwind(engine).expect("the thread ends");
+        assert_eq!(verdict(|| Ok(waits())), Verdict::Stuck);
+        assert_eq!(Verdict::Stuck.exit_code(), 1);
+        assert_eq!(Verdict::HarnessBroken.exit_code(), 2);
     }
 }

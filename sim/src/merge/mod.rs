@@ -123,7 +123,7 @@ impl Lines {
 /// A shard that held has run all of its seeds, and has looked for something.
 fn whole(summary: &Map<String, Value>, part: &Part) -> Result<(), Refusal> {
     let seeds = count(summary, "seeds");
-    let stopped = count(summary, "violations") + count(summary, "diverged") > 0;
+    let stopped = ["violations", "diverged", "harness_failures"].iter().any(|name| count(summary, name) > 0);
     let short = part.seeds_expected()?.filter(|expected| seeds != *expected);
     if let Some(expected) = short.filter(|_| !stopped && part.time_asked.is_none()) {
         return Err(Refusal(format!("shard {} has run {seeds} of its {expected} seeds", part.shard)));
@@ -208,6 +208,7 @@ fn conclude(mut sum: Map<String, Value>) -> Merged {
     let evidence = Evidence {
         seeds: count(&sum, "seeds"),
         diverged: count(&sum, "diverged"),
+        harness_failures: count(&sum, "harness_failures"),
         violations: count(&sum, "violations"),
         acked_points_checked: count(&sum, "acked_points_checked"),
         unfired_faults,

@@ -134,11 +134,7 @@ impl Report {
 
     /// The exit status that says so: 0 all held, 1 a promise broke, 2 nothing was measured.
     pub fn exit_code(&self) -> u8 {
-        match self.verdict() {
-            Verdict::Survived => 0,
-            Verdict::Lost | Verdict::Invented | Verdict::Stuck => 1,
-            Verdict::NotMeasured | Verdict::HarnessBroken => 2,
-        }
+        self.verdict().exit_code()
     }
 }
 

@@ -20,7 +20,7 @@ pub fn main<S: Subject>(plan: &Plan) -> ExitCode {
         Ok(Command::Replay(seed)) => {
             let outcome = replay::<S>(seed, plan);
             outcome.lines.iter().for_each(|line| println!("{line}"));
-            ExitCode::from(u8::from(outcome.violation.is_some()))
+            ExitCode::from(outcome.verdict().exit_code())
         }
         Err(wrong) => {
             eprintln!("{wrong}\nusage: [--runs N] [--start SEED] [--time SECONDS] | replay SEED");

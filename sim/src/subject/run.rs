@@ -9,11 +9,11 @@ use super::plug::{Plug, PowerFailed};
 use super::{Draw, Ending, Failure, Plan, Subject};
 use crate::choice::{Chooser, Concern, Mark, Tape};
 use crate::disk::{Armed, Effect, SimDisk, When};
-use crate::drivers::{Step, watched};
+use crate::drivers::{self, Step, watched};
 use crate::fault::{Fault, FaultCounts};
 use crate::model::{Verdict, Violation};
 use crate::timeline::{Timeline, TraceHash};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Crashes in an opening, in the opening after that, and in the one after that.
@@ -71,6 +71,17 @@ pub struct Outcome {
     pub marks: Vec<Mark>,
     /// What happened, line by line, if that was asked for.
     pub lines: Vec<String>,
+}
+
+impl Outcome {
+    /// How it ended: `NotMeasured` where nothing broke and no store was opened after a crash.
+    pub fn verdict(&self) -> Verdict {
+        match &self.violation {
+            Some(violation) => violation.verdict,
+            None if self.counts.recoveries == 0 => Verdict::NotMeasured,
+            None => Verdict::Survived,
+        }
+    }
 }
 
 /// Runs one tape.
@@ -443,10 +454,11 @@ fn ended<R>(disk: &SimDisk, call: impl FnOnce() -> Result<R, Failure>) -> Ended<
         }
         Ok(result) => Ended::Returned(result),
         Err(payload) if payload.is::<PowerFailed>() => Ended::PowerFailed,
+        // One of our own says nothing of the store.
+        Err(payload) if drivers::panicked_in_here().is_some() => resume_unwind(payload),
         Err(payload) => {
-            let text = payload.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| text.to_string()));
-            Ended::Panicked(text.unwrap_or_default())
+            drivers::forget_panic();
+            Ended::Panicked(drivers::text_of(&*payload))
         }
     }
 }

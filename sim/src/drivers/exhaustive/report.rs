@@ -2,6 +2,7 @@
 
 use super::catalogue::{Bounds, Certificate};
 use super::story::Op;
+use crate::model::Verdict;
 use crate::report::{Result, grouped, rounded};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -11,7 +12,9 @@ impl Certificate {
     /// engine.
     pub fn result(&self) -> Result {
         match &self.counterexample {
-            Some(found) if !found.replays => Result::HarnessBroken,
+            Some(found) if !found.replays || found.violation.verdict == Verdict::HarnessBroken => {
+                Result::HarnessBroken
+            }
             Some(_) => Result::Violated,
             None if self.tally.acked_points_checked == 0 || !self.unfinished.is_empty() => {
                 Result::NotMeasured
@@ -83,7 +86,8 @@ impl Certificate {
             }
             Result::NotMeasured => "\nNOT MEASURED: nothing had to survive.\n",
             Result::HarnessBroken => {
-                "HARNESS BROKEN: the tape of the counterexample does not lead to it again, so no result counts.\n"
+                "HARNESS BROKEN: the explorer itself went wrong, or the tape of the counterexample does not lead to it again,\n\
+                 so no result counts.\n"
             }
         });
         text
@@ -98,7 +102,7 @@ impl Certificate {
             "profile": bounds.persistence.to_string(),
             "plant": bounds.plant.map(|bug| bug.name()),
             "result": self.result(),
-            "violations": u64::from(self.counterexample.is_some()),
+            "violations": u64::from(self.result() == Result::Violated),
             "stories": self.stories,
             "operations": self.operations,
             "crash_points": self.crash_points,

@@ -24,7 +24,11 @@ const LOCK: &str = "LOCK";
 pub(super) fn ask(bytes: &[u8]) -> Step {
     let image = Image::from_bytes(bytes);
     let disk = SimDisk::from_files(image.files.iter().map(|(name, bytes)| (&name[..], &bytes[..])));
-    inspect(&disk).map_err(|error| failed("inspect", &error))?;
+    match inspect(&disk) {
+        // The bytes may say that a newer engine has written them; opening refuses them, too.
+        Ok(_) | Err(Error::NewerFormat { .. }) => {}
+        Err(error) => return Err(failed("inspect", &error)),
+    }
     let Some(engine) = open(&disk, &image.config)? else {
         return unchanged(&image.files, &disk);
     };
@@ -48,7 +52,7 @@ fn failed(call: &str, error: &Error) -> Violation {
 fn open(disk: &SimDisk, config: &Config) -> Result<Option<Engine>, Violation> {
     match Engine::open_with(Arc::new(disk.clone()), config.clone(), Box::new(InOrder)) {
         Ok(engine) => Ok(Some(engine)),
-        Err(Error::Corrupt(_) | Error::Geometry { .. }) => Ok(None),
+        Err(Error::Corrupt(_) | Error::Geometry { .. } | Error::NewerFormat { .. }) => Ok(None),
         Err(error) => Err(failed("open", &error)),
     }
 }
