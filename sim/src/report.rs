@@ -5,6 +5,7 @@ use crate::disk::Profile;
 use crate::drivers::Driver;
 use crate::fault::{Count, Fault};
 use crate::merge::Part;
+use crate::model::Verdict;
 use crate::runner::Sum;
 use crate::scenario::Events;
 use serde::Serialize;
@@ -20,7 +21,7 @@ pub enum Result {
     Violated,
     /// A fault was asked for and never struck, or nothing ran.
     NotMeasured,
-    /// Two runs of one tape differed.
+    /// Two runs of one tape differed, or the oracle let a forged answer pass.
     HarnessBroken,
 }
 
@@ -137,9 +138,10 @@ impl<'a> Summary<'a> {
         let not_measured: Vec<&str> = events.clone().chain(faults).collect();
         let coverage = CoverageSummary::new(&sum.coverage, sum.seeds);
         let absent_events = events.count();
+        let broken = sum.failures.iter().filter(|it| it.violation.verdict == Verdict::HarnessBroken).count();
         let evidence = Evidence {
             seeds: sum.seeds,
-            diverged: sum.diverged.len() as u64,
+            diverged: (sum.diverged.len() + broken) as u64,
             violations: sum.failures.len() as u64,
             acked_points_checked: sum.counts.acked_points_checked,
             absent_events,

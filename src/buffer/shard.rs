@@ -104,7 +104,7 @@ impl Shard {
                 buffer.listed_full = buffer.tail_points() >= limits.batch_points;
                 buffer.listed_full
             } else {
-                buffer.listed = buffer.tail_points() > 0;
+                buffer.listed = buffer.tail_points() > 0 && !(plant::on(Bug::B1) && which == Tails::Due);
                 buffer.listed
             }
         };
