@@ -44,7 +44,7 @@ bugs! {
     W10: "segments are put in order by their numbers, not by their generations",
     W11: "a segment that recovery finds is entered in the ring with where it begins, not where it ends",
     W12: "the room in a segment is measured without what is staged and not yet written",
-    W13: "a rotation goes on although the segment that it leaves could not be written to its end",
+    W13: "a write of the log that has failed is half undone: the next one begins where it would have ended",
     W15: "when no segment is free the oldest one is reused although its points are in no block",
     W16: "a flush reads the log's end after it has looked at the buffers: a segment is reused while its points are in flight in another thread",
     W17: "the flush that a full ring forces works on a copy of the active chunk, without the turn that other flushes wait for",

@@ -11,15 +11,16 @@
 //! which seeds came first and no more.
 
 use crate::drivers::{self, Driver};
-use crate::model::Violation;
+use crate::model::{Verdict, Violation};
 use crate::runner::{quiet_panics, run_seed};
 use crate::scenario::Setting;
-use crate::watchdog::watch;
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 use tidewall::plant::Bug;
 
 /// A hunt gives up after so many runs: the standard campaign.
@@ -33,6 +34,10 @@ pub const NOISE: u64 = 25;
 
 /// Seeds of one hunt are so far from those of the next.
 const APART: u64 = 1_000_000;
+
+/// What is said against a bug that is not caught.
+pub const SURVIVES: &str = "SURVIVES";
+const HARDER_TO_FIND: &str = "HARDER TO FIND";
 
 const TABLE: &str = include_str!("../bugs.csv");
 
@@ -94,9 +99,9 @@ impl Finding {
     pub fn complaint(&self) -> Option<&'static str> {
         self.driver?;
         match (self.median(), self.limit()) {
-            (None, _) => Some("SURVIVES"),
+            (None, _) => Some(SURVIVES),
             (Some(_), None) => Some("NOT IN THE TABLE"),
-            (Some((runs, _)), Some(limit)) if *runs > limit => Some("HARDER TO FIND"),
+            (Some((runs, _)), Some(limit)) if *runs > limit => Some(HARDER_TO_FIND),
             _ => None,
         }
     }
@@ -127,87 +132,108 @@ pub fn table(findings: &[Finding]) -> String {
     table
 }
 
-/// Hunts bugs, so many times each. `hung` is told which run does not end, and should end the process.
-pub fn hunt(
-    bugs: &[Bug],
-    hunts: u64,
-    jobs: NonZero<usize>,
-    tick: impl Fn() + Sync,
-    hung: impl Fn(Bug, u64) + Sync,
-) -> Vec<Finding> {
+/// Hunts bugs, so many times each, in so many threads. `tick` is called after each hunt.
+pub fn hunt(bugs: &[Bug], hunts: u64, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<Finding> {
     let mut findings: Vec<_> = bugs.iter().map(|bug| Finding::new(*bug)).collect();
-    more(&mut findings, |_| hunts, jobs, &tick, &hung);
+    more(&mut findings, |_| hunts, jobs, tick);
     findings
 }
 
 /// Hunts those that seem to have become harder to find as often as it takes to be sure.
-pub fn make_sure(
-    findings: &mut [Finding],
-    jobs: NonZero<usize>,
-    tick: impl Fn() + Sync,
-    hung: impl Fn(Bug, u64) + Sync,
-) {
-    let suspected = |finding: &Finding| {
-        if finding.complaint().is_some_and(|why| why == "HARDER TO FIND") { HUNTS_RECORDED } else { 0 }
-    };
-    more(findings, suspected, jobs, &tick, &hung);
+pub fn make_sure(findings: &mut [Finding], jobs: NonZero<usize>) {
+    let is_suspect = |finding: &Finding| finding.complaint() == Some(HARDER_TO_FIND);
+    more(findings, |finding| if is_suspect(finding) { HUNTS_RECORDED } else { 0 }, jobs, || ());
 }
 
 /// Goes on until there are as many hunts of each as `wanted` says.
-fn more(
-    findings: &mut [Finding],
-    wanted: impl Fn(&Finding) -> u64,
-    jobs: NonZero<usize>,
-    tick: &(impl Fn() + Sync),
-    hung: &(impl Fn(Bug, u64) + Sync),
-) {
-    let mut tasks: Vec<(usize, u64)> = Vec::new();
-    for (index, finding) in findings.iter().enumerate().filter(|(_, finding)| finding.driver.is_some()) {
-        tasks.extend((finding.hunts.len() as u64..wanted(finding)).map(|number| (index, number)));
+fn more(findings: &mut [Finding], wanted: impl Fn(&Finding) -> u64, jobs: NonZero<usize>, tick: impl Fn()) {
+    let mut tasks = Vec::new();
+    for finding in findings.iter() {
+        let Some(driver) = finding.driver else { continue };
+        let task = |number| Task { bug: finding.bug, driver, number };
+        tasks.extend((finding.hunts.len() as u64..wanted(finding)).map(task));
     }
     // The longest first, so that no thread is left with one at the end.
-    tasks.sort_by_key(|(index, number)| (std::cmp::Reverse(findings[*index].recorded()), *number));
-    let made: Vec<Mutex<Vec<(u64, Hunt)>>> = findings.iter().map(|_| Mutex::default()).collect();
-    let next = AtomicUsize::new(0);
-    quiet_panics();
-    let known = &*findings;
-    watch(
-        jobs.get(),
-        |run| hung(known[(run / RUN_NUMBERS) as usize].bug, run % RUN_NUMBERS),
-        |watched| {
-            std::thread::scope(|scope| {
-                for job in 0..jobs.get() {
-                    let (tasks, made, next) = (&tasks, &made, &next);
-                    scope.spawn(move || {
-                        while let Some((index, number)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            let begin = |seed| watched.begin(job, *index as u64 * RUN_NUMBERS + seed);
-                            let hunt = one(&known[*index], *number, begin);
-                            made[*index].lock().push((*number, hunt));
-                            tick();
-                        }
-                        watched.end(job);
-                    });
-                }
-            });
-        },
-    );
-    for (finding, made) in findings.iter_mut().zip(made) {
-        let mut made = made.into_inner();
-        made.sort_by_key(|(number, _)| *number);
-        finding.hunts.extend(made.into_iter().map(|(_, hunt)| hunt));
+    let runs = |bug: Bug| recorded(TABLE).find(|(name, _)| *name == bug.name()).map(|(_, runs)| runs);
+    tasks.sort_by_key(|task| (Reverse(runs(task.bug)), task.number));
+    let mut made = all(tasks, jobs, tick);
+    made.sort_by_key(|(task, _)| task.number);
+    for (task, hunt) in made {
+        let finding = findings.iter_mut().find(|finding| finding.bug == task.bug);
+        finding.expect("a task is about one of them").hunts.push(hunt);
     }
 }
 
-/// What the watchdog is told: a bug's place times this, and the seed, which is smaller.
-const RUN_NUMBERS: u64 = 1 << 32;
+#[derive(Clone, Copy)]
+struct Task {
+    bug: Bug,
+    driver: Driver,
+    /// Which of the bug's hunts.
+    number: u64,
+}
 
-fn one(finding: &Finding, number: u64, begin: impl Fn(u64)) -> Hunt {
+/// What a thread is at: its task, the run, and since when.
+type Post = Arc<Mutex<Option<(Task, u64, Instant)>>>;
+
+/// Does all tasks. A run that does not end cannot be stopped: it counts as caught, its thread is left to itself and another
+/// one takes its place. The other hunts for its bug are left out, since they would end alike.
+fn all(tasks: Vec<Task>, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<(Task, Hunt)> {
+    quiet_panics();
+    let mut left = tasks.into_iter();
+    let mut endless: Vec<Bug> = Vec::new();
+    let mut made = Vec::new();
+    let (ended, hunts) = channel();
+    let start = |task: Task| {
+        let (post, ended) = (Post::default(), ended.clone());
+        let own = post.clone();
+        std::thread::spawn(move || {
+            let hunt = one(task, &own);
+            // A thread that was given up meets nobody at the other end.
+            let _ = ended.send((task, hunt));
+        });
+        (task, post)
+    };
+    let mut posts: Vec<(Task, Post)> = Vec::new();
+    loop {
+        while posts.len() < jobs.get()
+            && let Some(task) = left.find(|task| !endless.contains(&task.bug))
+        {
+            posts.push(start(task));
+        }
+        if posts.is_empty() {
+            return made;
+        }
+        let is_at = |task: &Task, bug, number| (task.bug, task.number) == (bug, number);
+        if let Ok((task, hunt)) = hunts.recv_timeout(Duration::from_secs(1)) {
+            let before = posts.len();
+            posts.retain(|(other, _)| !is_at(other, task.bug, task.number));
+            if posts.len() < before {
+                made.push((task, hunt));
+                tick();
+            }
+        }
+        posts.retain(|(_, post)| {
+            let late = post.lock().filter(|(_, _, since)| since.elapsed() > ENDLESS);
+            let Some((task, run, since)) = late else { return true };
+            let violation = Violation::new(Verdict::Stuck, "every call ends", "the run does not end");
+            let hunt = Hunt { caught: Some((run + 1, violation)), seconds: since.elapsed().as_secs_f64() };
+            endless.push(task.bug);
+            made.push((task, hunt));
+            tick();
+            false
+        });
+    }
+}
+
+/// A run takes a few milliseconds.
+const ENDLESS: Duration = Duration::from_secs(20);
+
+fn one(task: Task, post: &Post) -> Hunt {
     let since = Instant::now();
-    let driver = finding.driver.expect("loom's bugs are not hunted");
-    let setting = Setting { driver, plant: Some(finding.bug), ..Setting::default() };
+    let setting = Setting { driver: task.driver, plant: Some(task.bug), ..Setting::default() };
     let caught = (0..RUNS_MAX).find_map(|run| {
-        begin(number * APART + run);
-        let violation = run_seed(number * APART + run, setting).violation?;
+        *post.lock() = Some((task, run, Instant::now()));
+        let violation = run_seed(task.number * APART + run, setting).violation?;
         Some((run + 1, violation))
     });
     Hunt { caught, seconds: since.elapsed().as_secs_f64() }

@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Instant;
 use tidewall::plant::Bug;
-use tidewall_sim::bugs::{self, ELSEWHERE, Finding, HUNTS_RECORDED};
+use tidewall_sim::bugs::{self, ELSEWHERE, Finding, HUNTS_RECORDED, SURVIVES};
 use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::runner;
 
@@ -52,14 +52,9 @@ pub fn bugs(args: &BugsArgs) -> Result<u8, Unusable> {
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(hunts * chosen.len() as u64) };
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} campaigns, {eta} left");
     bar.set_style(style.expect("the template is a constant"));
-    let hung = |bug: Bug, seed: u64| {
-        let driver = driver_name(bug);
-        println!("a run does not end:\ncargo sim replay {seed} --driver {driver} --plant {}", bug.name());
-        std::process::exit(1);
-    };
-    let mut findings = bugs::hunt(&chosen, hunts, jobs, || bar.inc(1), hung);
+    let mut findings = bugs::hunt(&chosen, hunts, jobs, || bar.inc(1));
     if args.write.is_none() {
-        bugs::make_sure(&mut findings, jobs, || (), hung);
+        bugs::make_sure(&mut findings, jobs);
     }
     bar.finish_and_clear();
     if let Some(path) = &args.write {
@@ -68,7 +63,7 @@ pub fn bugs(args: &BugsArgs) -> Result<u8, Unusable> {
     let seconds = begin.elapsed().as_secs_f64();
     // What has just been written says nothing against itself.
     let complaint =
-        |finding: &Finding| finding.complaint().filter(|why| args.write.is_none() || *why == "SURVIVES");
+        |finding: &Finding| finding.complaint().filter(|why| args.write.is_none() || *why == SURVIVES);
     let caught = findings.iter().filter(|finding| finding.median().is_some()).count();
     let by_loom = findings.iter().filter(|finding| finding.driver.is_none()).count();
     let against = findings.iter().filter(|finding| complaint(finding).is_some()).count();
