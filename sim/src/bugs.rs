@@ -87,7 +87,7 @@ impl Finding {
 
     /// The median that is on record.
     pub fn recorded(&self) -> Option<u64> {
-        recorded(TABLE).find(|(name, _)| *name == self.bug.name()).map(|(_, runs)| runs)
+        recorded(self.bug)
     }
 
     /// How many runs it may take.
@@ -108,17 +108,16 @@ impl Finding {
 
     /// Processor time, or nearly: each hunt is one thread's.
     pub fn seconds(&self) -> f64 {
-        self.hunts.iter().map(|hunt| hunt.seconds).sum()
+        // An empty sum of floats is -0.
+        self.hunts.iter().map(|hunt| hunt.seconds).sum::<f64>().abs()
     }
 }
 
-/// Bugs and their runs.
-fn recorded(table: &str) -> impl Iterator<Item = (&str, u64)> {
-    table.lines().skip(1).map(|line| {
-        let mut fields = line.split(',');
-        let (name, runs) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
-        (name, runs.parse().unwrap_or_else(|_| panic!("no number of runs in bugs.csv: {line}")))
-    })
+/// The median that is on record for a bug.
+pub fn recorded(bug: Bug) -> Option<u64> {
+    let mut lines = TABLE.lines().skip(1).map(|line| line.split(','));
+    let mut line = lines.find_map(|mut fields| (fields.next() == Some(bug.name())).then_some(fields))?;
+    line.nth(1)?.parse().ok()
 }
 
 /// The table of these findings.
@@ -150,12 +149,12 @@ fn more(findings: &mut [Finding], wanted: impl Fn(&Finding) -> u64, jobs: NonZer
     let mut tasks = Vec::new();
     for finding in findings.iter() {
         let Some(driver) = finding.driver else { continue };
-        let task = |number| Task { bug: finding.bug, driver, number };
-        tasks.extend((finding.hunts.len() as u64..wanted(finding)).map(task));
+        let wanted = wanted(finding);
+        let task = |number| Task { bug: finding.bug, driver, number, of: wanted };
+        tasks.extend((finding.hunts.len() as u64..wanted).map(task));
     }
     // The longest first, so that no thread is left with one at the end.
-    let runs = |bug: Bug| recorded(TABLE).find(|(name, _)| *name == bug.name()).map(|(_, runs)| runs);
-    tasks.sort_by_key(|task| (Reverse(runs(task.bug)), task.number));
+    tasks.sort_by_cached_key(|task| (Reverse(recorded(task.bug)), task.number));
     let mut made = all(tasks, jobs, tick);
     made.sort_by_key(|(task, _)| task.number);
     for (task, hunt) in made {
@@ -170,18 +169,21 @@ struct Task {
     driver: Driver,
     /// Which of the bug's hunts.
     number: u64,
+    /// How many there are to be.
+    of: u64,
 }
 
 /// What a thread is at: its task, the run, and since when.
 type Post = Arc<Mutex<Option<(Task, u64, Instant)>>>;
 
 /// Does all tasks. A run that does not end cannot be stopped: it counts as caught, its thread is left to itself and another
-/// one takes its place. The other hunts for its bug are left out, since they would end alike.
+/// one takes its place. The other hunts for its bug are left out, since they would end alike; and so are those for a bug that
+/// most of its hunts have missed.
 fn all(tasks: Vec<Task>, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<(Task, Hunt)> {
     quiet_panics();
     let mut left = tasks.into_iter();
-    let mut endless: Vec<Bug> = Vec::new();
-    let mut made = Vec::new();
+    let mut settled: Vec<Bug> = Vec::new();
+    let mut made: Vec<(Task, Hunt)> = Vec::new();
     let (ended, hunts) = channel();
     let start = |task: Task| {
         let (post, ended) = (Post::default(), ended.clone());
@@ -196,7 +198,7 @@ fn all(tasks: Vec<Task>, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<(Task, Hu
     let mut posts: Vec<(Task, Post)> = Vec::new();
     loop {
         while posts.len() < jobs.get()
-            && let Some(task) = left.find(|task| !endless.contains(&task.bug))
+            && let Some(task) = left.find(|task| !settled.contains(&task.bug))
         {
             posts.push(start(task));
         }
@@ -211,13 +213,17 @@ fn all(tasks: Vec<Task>, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<(Task, Hu
                 made.push((task, hunt));
                 tick();
             }
+            let missed = |(other, hunt): &&(Task, Hunt)| other.bug == task.bug && hunt.caught.is_none();
+            if 2 * made.iter().filter(missed).count() as u64 > task.of {
+                settled.push(task.bug);
+            }
         }
         posts.retain(|(_, post)| {
             let late = post.lock().filter(|(_, _, since)| since.elapsed() > ENDLESS);
             let Some((task, run, since)) = late else { return true };
             let violation = Violation::new(Verdict::Stuck, "every call ends", "the run does not end");
             let hunt = Hunt { caught: Some((run + 1, violation)), seconds: since.elapsed().as_secs_f64() };
-            endless.push(task.bug);
+            settled.push(task.bug);
             made.push((task, hunt));
             tick();
             false

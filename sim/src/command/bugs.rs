@@ -80,7 +80,7 @@ pub fn bugs(args: &BugsArgs) -> Result<u8, Unusable> {
             "complaints": against,
             "campaigns": hunts,
             "not_planted": elsewhere,
-            "seconds": seconds,
+            "seconds": tenths(seconds),
         });
         println!("{summary}");
     } else {
@@ -134,6 +134,10 @@ fn print_finding(finding: &Finding, complaint: Option<&str>) {
     );
 }
 
+fn tenths(seconds: f64) -> f64 {
+    (seconds * 10.0).round() / 10.0
+}
+
 fn to_json(finding: &Finding, complaint: Option<&str>) -> serde_json::Value {
     let runs: Vec<_> = finding.hunts.iter().map(|hunt| hunt.caught.as_ref().map(|(runs, _)| *runs)).collect();
     let violation = finding.median().map(|(_, violation)| violation);
@@ -150,6 +154,6 @@ fn to_json(finding: &Finding, complaint: Option<&str>) -> serde_json::Value {
         "promise": violation.map(|violation| violation.promise),
         "story": violation.map(|violation| &violation.story),
         "complaint": complaint,
-        "seconds": finding.seconds(),
+        "seconds": tenths(finding.seconds()),
     })
 }

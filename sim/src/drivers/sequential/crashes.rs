@@ -143,6 +143,13 @@ impl Run<'_> {
             );
             return Err(Violation::new(Verdict::Lost, "I6", story));
         }
+        let report = self.engine().recovery_report();
+        let in_blocks =
+            (version.blocks().count() as u64, version.blocks().map(|block| u64::from(block.count)).sum());
+        if (report.blocks, report.block_points) != in_blocks {
+            let story = format!("{report:?}, and the manifest names {in_blocks:?} blocks and points in them");
+            return Err(Violation::new(Verdict::Stuck, "what an opening reports", story));
+        }
         let live = inspection.segments.iter().flat_map(|segment| segment.live());
         let unflushed = live.filter(|frame| {
             version.tags.get(&frame.header.tag).is_none_or(|tag| tag.flushed_lsn <= frame.header.first_lsn)

@@ -289,6 +289,7 @@ impl<'a> Run<'a> {
         self.closed = true;
         let inspection = self.inspect(&self.disk.clone())?;
         self.counts.chunks += inspection.chunks.len() as u64;
+        self.check_manifest(&inspection)?;
         self.retire_engine();
         self.recover()?;
         self.disk.heal();

@@ -261,8 +261,12 @@ impl Run<'_> {
             }
             if self.chooser.chance(Concern::Ops, 64) {
                 let mut other = self.config.clone();
-                let field = self.chooser.below(Concern::Ops, 3) as usize;
-                *[&mut other.chunk_bytes, &mut other.segment_bytes, &mut other.sector_bytes][field] *= 2;
+                match self.chooser.below(Concern::Ops, 4) {
+                    0 => other.chunk_bytes *= 2,
+                    1 => other.segment_bytes *= 2,
+                    2 => other.sector_bytes *= 2,
+                    _ => other.wal_streams += 1,
+                }
                 if other.check().is_err() {
                     other = Config { chunk_bytes: self.config.chunk_bytes * 2, ..self.config.clone() };
                 }
