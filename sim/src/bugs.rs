@@ -244,3 +244,35 @@ fn one(task: Task, post: &Post) -> Hunt {
     });
     Hunt { caught, seconds: since.elapsed().as_secs_f64() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(runs: &[Option<u64>]) -> Finding {
+        let violation = Violation::new(Verdict::Lost, "", "");
+        let hunt =
+            |runs: &Option<u64>| Hunt { caught: runs.map(|runs| (runs, violation.clone())), seconds: 0.0 };
+        Finding { hunts: runs.iter().map(hunt).collect(), ..Finding::new(Bug::F1) }
+    }
+
+    #[test]
+    fn the_hunt_in_the_middle_counts_and_one_that_caught_nothing_is_the_longest() {
+        let median = |runs: &[Option<u64>]| finding(runs).median().map(|(runs, _)| *runs);
+        assert_eq!(median(&[Some(9), Some(1), Some(5)]), Some(5));
+        assert_eq!(median(&[Some(9), None, Some(5)]), Some(9));
+        assert_eq!(median(&[None, Some(2), None]), None);
+        assert_eq!(median(&[Some(4), Some(3)]), Some(3));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_bug_that_survives_or_has_become_much_harder_to_find_is_complained_of() {
+        let complaint = |runs| finding(&[runs]).complaint();
+        assert!(recorded(Bug::F1) <= Some(NOISE), "found in a few runs");
+        assert_eq!(complaint(Some(HARDER * NOISE)), None);
+        assert_eq!(complaint(Some(HARDER * NOISE + 1)), Some(HARDER_TO_FIND));
+        assert_eq!(complaint(None), Some(SURVIVES));
+        assert_eq!(Finding::new(Bug::R1).complaint(), None, "loom's");
+    }
+}
