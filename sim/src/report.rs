@@ -283,8 +283,11 @@ impl<'a> Summary<'a> {
                 let names: Vec<_> = names.chain(triples).collect();
                 format!("NOT MEASURED: these never came about: {}.", names.join(", "))
             }
-            Result::HarnessBroken => {
+            Result::HarnessBroken if self.diverged > 0 => {
                 "HARNESS BROKEN: two runs of one seed differed, so no result counts.".into()
+            }
+            Result::HarnessBroken => {
+                "HARNESS BROKEN: the oracle let a forged answer pass, so no result counts.".into()
             }
         }
     }
