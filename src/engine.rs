@@ -87,7 +87,8 @@ impl Engine {
     /// As [`open`](Engine::open).
     pub fn open_with(disk: Arc<dyn Disk>, config: Config, exec: Box<dyn Exec>) -> Result<Engine> {
         config.check()?;
-        let lock = disk.open(LOCK_NAME, OpenMode::Lock).map_err(|error| match error.kind() {
+        let mode = if plant::on(Bug::F21) { OpenMode::Create } else { OpenMode::Lock };
+        let lock = disk.open(LOCK_NAME, mode).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Error::Locked,
             _ => Error::io("lock", LOCK_NAME, error),
         })?;
@@ -166,6 +167,9 @@ impl Engine {
     /// were accepted and are not durable. A `close` from another thread may cut the call short with `Closed`.
     pub fn write_batch(&self, points: &[Point]) -> Result<()> {
         if let Some(index) = points.iter().position(|point| point.tag == 0) {
+            if plant::on(Bug::W19) {
+                self.write_batch(&points[..index])?;
+            }
             return Err(Error::InvalidTag { index });
         }
         let core = &*self.core;
@@ -176,6 +180,7 @@ impl Engine {
         }
         match core.shared.config.durability {
             Durability::Batched => Ok(()),
+            Durability::Immediate if plant::on(Bug::X1) => core.sync_streams_of(&points[..1]),
             Durability::Immediate => core.sync_streams_of(points),
         }
     }
@@ -277,7 +282,9 @@ impl Engine {
         self.core.check()?;
         // Memory first, as in a query.
         let mut tags: Vec<_> = self.core.streams.iter().flat_map(|stream| stream.buffers().tags()).collect();
-        self.core.shared.store.version(|version| tags.extend(version.tags.keys()));
+        if !plant::on(Bug::Q3) {
+            self.core.shared.store.version(|version| tags.extend(version.tags.keys()));
+        }
         tags.sort_unstable();
         tags.dedup();
         Ok(tags.into_iter().map(TagId::get).collect())
@@ -315,7 +322,8 @@ impl Engine {
         if !plant::on(Bug::R9) {
             self.core.streams.iter().for_each(|stream| stream.buffers().wait_for_writers());
         }
-        if let Err(error) = self.core.flush() {
+        let flushed = if plant::on(Bug::F22) { self.core.step() } else { self.core.flush() };
+        if let Err(error) = flushed {
             self.core.shared.closed.store(false, Ordering::Release);
             return Err(error);
         }

@@ -3,6 +3,7 @@
 use crate::buffer::Buffers;
 use crate::error::Result;
 use crate::exec::{self, Exec};
+use crate::plant::{self, Bug};
 use crate::point::{Point, TagId, last_write_wins};
 use crate::store::Store;
 use crate::store::block::BlockRef;
@@ -27,6 +28,7 @@ pub(crate) fn run(
     range: (Bound<i64>, Bound<i64>),
 ) -> Result<Vec<Point>> {
     let (recent, blocks) = buffers.recent(tag, &range, || store.blocks(tag, &range));
+    let blocks = if plant::on(Bug::Q1) { blocks.last().copied().into_iter().collect() } else { blocks };
     let in_blocks: usize = blocks.iter().map(|block| block.count as usize).sum();
     let mut points = Vec::with_capacity(in_blocks + recent.points());
     if blocks.len() <= STRETCH {
@@ -53,6 +55,9 @@ pub(crate) fn run(
 pub(crate) fn latest_ts(buffers: &Buffers, store: &Store, tag: TagId) -> Option<i64> {
     // Memory first, as in a query: what a flush takes from there is in a block by then.
     let in_memory = buffers.latest_ts(tag);
+    if plant::on(Bug::Q4) {
+        return in_memory;
+    }
     let in_blocks = store.version(|version| {
         let blocks = version.tags.get(&tag).map(|tag| tag.blocks.iter());
         blocks.into_iter().flatten().map(|block| block.last_ts).max()
@@ -69,6 +74,7 @@ fn read(
 ) -> Result<()> {
     let mut scratch = Vec::new();
     blocks.iter().try_for_each(|block| {
-        store.read(block, range, &mut scratch, |entry| points.push(entry.point(block.tag)))
+        let read = store.read(block, range, &mut scratch, |entry| points.push(entry.point(block.tag)));
+        if plant::on(Bug::Q2) { Ok(()) } else { read }
     })
 }

@@ -121,7 +121,9 @@ pub(crate) fn recover(
             (loaded.version, loaded.next_number)
         }
         None => {
-            refuse_headless(disk, &names, config, exec)?;
+            if !plant::on(Bug::J2) {
+                refuse_headless(disk, &names, config, exec)?;
+            }
             report.created = true;
             (Version::new(geometry(config)), 1)
         }
@@ -130,7 +132,9 @@ pub(crate) fn recover(
     let logs = survey::order_logs(segments, &version, |stream, segments| {
         if plant::on(Bug::W8) { lowest(segments) } else { stream.checkpoint_lsn }
     });
-    check_chunks(&**disk, &version)?;
+    if !plant::on(Bug::J1) {
+        check_chunks(&**disk, &version)?;
+    }
 
     // 2 judge
     for (log, stream) in logs.iter().zip(&version.streams) {
@@ -147,7 +151,7 @@ pub(crate) fn recover(
         report.segments_made += if report.created { 0 } else { ring.made };
         files.push(ring.files);
     }
-    let epoch = version.epoch + 1;
+    let epoch = if plant::on(Bug::W9) { version.epoch.max(1) } else { version.epoch + 1 };
     let counted = files.iter().map(|files| Some(files.len() as u32));
     let counted =
         (0..).zip(counted).map(|(stream, segments)| StreamEdit { stream, segments, ..StreamEdit::default() });
@@ -178,15 +182,17 @@ pub(crate) fn recover(
             ring: ring(log, files.len(), config.segments_max),
             files,
             epoch,
-            durable_lsn: rewrite_from,
+            durable_lsn: if plant::on(Bug::W1) { Lsn(0) } else { rewrite_from },
             checkpoint_lsn: version.streams[stream].checkpoint_lsn,
         };
         let wal = Log::new(disk.clone(), health.clone(), config, start);
         let buffers = Buffers::new(config);
         replay(log, &version, &buffers, &wal, rewrite_from, &mut report)?;
         if has_tail {
-            wal.commit(tail.end)?;
-            wal.leave_spare()?;
+            wal.commit(tail.end).or_else(|error| if plant::on(Bug::W2) { Ok(()) } else { Err(error) })?;
+            if !plant::on(Bug::S2) {
+                wal.leave_spare()?;
+            }
         }
         let chunks =
             ChunkWriter::new(disk.clone(), health.clone(), config, &version, stream, numbers.clone())?;
@@ -247,7 +253,9 @@ fn check_geometry(stored: &Geometry, config: &Config) -> Result<()> {
     };
     compare("segment_bytes", stored.segment_bytes, config.segment_bytes)?;
     compare("sector_bytes", stored.sector_bytes, config.sector_bytes)?;
-    compare("chunk_bytes", stored.chunk_bytes, config.chunk_bytes)?;
+    if !plant::on(Bug::F20) {
+        compare("chunk_bytes", stored.chunk_bytes, config.chunk_bytes)?;
+    }
     compare("wal_streams", stored.wal_streams.into(), config.wal_streams as u64)
 }
 
@@ -261,7 +269,7 @@ fn refuse_headless(disk: &Arc<dyn Disk>, names: &[String], config: &Config, exec
     let segments = read_segments(disk, names, config, exec)?;
     let has_frame =
         |segment: &&survey::Segment| !segment.scan.frames.is_empty() || !segment.scan.strays.is_empty();
-    match segments.iter().find(has_frame) {
+    match segments.iter().find(|segment| plant::on(Bug::W26) || has_frame(segment)) {
         Some(found) => Err(headless(&format!("a frame in {}", segment_name(found.stream, found.slot)))),
         None => Ok(()),
     }
@@ -338,7 +346,7 @@ fn complete_ring(
         files.push(file);
     }
     // One that was found may be as new as one that was made here: a process that died had no time to sync its name.
-    if files.len() > counted {
+    if files.len() > counted && !plant::on(Bug::N3) {
         health.final_result("sync of the directory after creating", "segments", disk.sync_dir())?;
     }
     Ok(RingFiles { files, made })
@@ -348,7 +356,9 @@ fn ring(log: &survey::Log, count: usize, max: usize) -> Ring {
     let mut slots = vec![Slot::Free; count];
     if !plant::on(Bug::W7) {
         for part in &log.chain.parts {
-            slots[log.segments[part.segment].slot] = Slot::Busy { end_lsn: part.end_lsn };
+            let scan = &log.segments[part.segment].scan;
+            let end_lsn = if plant::on(Bug::W11) { scan.first_lsn() } else { part.end_lsn };
+            slots[log.segments[part.segment].slot] = Slot::Busy { end_lsn };
         }
     }
     Ring::new(slots, max)
@@ -420,7 +430,8 @@ fn append_tail(wal: &Log, tag: TagId, run: &Run) -> Result<Append> {
 /// everything below: whatever is in such a chunk is in the log as well. One that cannot be removed is a waste of space
 /// and no more; the next opening tries again.
 fn remove_orphans(disk: &dyn Disk, names: &[String], version: &Version) -> u64 {
-    let named: std::collections::BTreeSet<u64> = version.blocks().map(|block| block.chunk).collect();
+    let named = version.blocks().skip(plant::on(Bug::O1).into());
+    let named: std::collections::BTreeSet<u64> = named.map(|block| block.chunk).collect();
     let orphans =
         names.iter().filter(|name| chunk::number(name).is_some_and(|number| !named.contains(&number)));
     orphans.filter(|name| disk.remove(name).is_ok()).count() as u64

@@ -206,7 +206,7 @@ impl Stream {
     /// The logger's part of a background step.
     pub(crate) fn step_log(&self) -> Result<()> {
         self.append_tails(Tails::Due)?;
-        self.log.write_staged()
+        if plant::on(Bug::W21) { Ok(()) } else { self.log.write_staged() }
     }
 
     /// The flusher's part: what keeps the log from its next segment, and what fills memory.
@@ -250,6 +250,7 @@ impl Stream {
         }
         let counted = (blocks.len() as u64, blocks.iter().map(|block| u64::from(block.len)).sum());
         let watermarks = Some((checkpoint_lsn, self.log.watermarks().durable));
+        let watermarks = watermarks.filter(|_| !plant::on(Bug::W25) || shared.closed.load(Ordering::Acquire));
         let stream = StreamEdit { stream: self.number, watermarks, ..StreamEdit::default() };
         let edit = Edit { streams: vec![stream], blocks, ..Edit::default() };
         // I4: the blocks are durable before the manifest names them, and the manifest before a segment is reused.

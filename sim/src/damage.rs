@@ -206,6 +206,9 @@ fn gone(chooser: &mut Chooser, inspection: &Inspection) -> Option<Strike> {
         let own = inspection.segments.iter().filter(move |segment| segment.stream == number);
         own.take(stream.segments as usize).map(|segment| segment.file.clone())
     }));
+    // By kind of file first: there is one manifest.
+    let kind = chooser.pick(Concern::Faults, &["wal", "MANIFEST", "chunk"]);
+    files.retain(|file| file.starts_with(kind));
     if files.is_empty() {
         return None;
     }

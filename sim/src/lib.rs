@@ -28,6 +28,8 @@
 //! | [`fuzz`] | what a fuzzer asks of the engine, and its corpus |
 //! | [`merge`] | the summaries of shards, added up |
 //! | [`assume`] | on which disks the engine is right |
+//! | [`blind`], [`forged`] | mistakes in the bed itself; answers that the oracle must refuse |
+//! | [`bugs`] | how hard each planted bug is to find: the measure of all this |
 //! | [`shrink`] | a failing run made small |
 //! | [`plain`] | a failing run as a test that needs the engine only |
 //! | [`report`] | the summary, for a person and for a machine |
@@ -38,12 +40,15 @@
 //! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
 
 pub mod assume;
+pub mod blind;
+pub mod bugs;
 pub mod choice;
 pub mod coverage;
 pub mod damage;
 pub mod disk;
 pub mod drivers;
 pub mod fault;
+pub mod forged;
 pub mod fuzz;
 pub mod merge;
 pub mod model;

@@ -4,7 +4,8 @@ mod command;
 
 use clap::{Parser, Subcommand};
 use command::{
-    AssumeArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, ShrinkArgs, TimelineArgs, Unusable,
+    AssumeArgs, BugsArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, ShrinkArgs, TimelineArgs,
+    Unusable,
 };
 use std::process::ExitCode;
 
@@ -41,8 +42,8 @@ enum Command {
     Merge(MergeArgs),
     /// On which disks the engine is right: a table, and the weakest disk.
     Assume(AssumeArgs),
-    /// The planted bugs.
-    Bugs,
+    /// How hard each planted bug is to find: which are caught, after how many runs.
+    Bugs(BugsArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         Some(Command::Exhaust(args)) => command::exhaust(&args),
         Some(Command::Merge(args)) => command::merge(&args),
         Some(Command::Assume(args)) => command::assume(&args),
-        Some(Command::Bugs) => command::bugs(),
+        Some(Command::Bugs(args)) => command::bugs(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

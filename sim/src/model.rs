@@ -5,6 +5,7 @@
 //! Everything else is *never*: a value that was not written, or one that was overwritten before the state that must
 //! survive (I5). A refused write is never accepted.
 
+use crate::blind::{self, Blind};
 use std::fmt;
 use tidewall::Point;
 use xxhash_rust::xxh3::Xxh3;
@@ -285,6 +286,34 @@ impl Model {
         })
     }
 
+    /// Judges what a query of a running engine shows of a tag between two times, both inclusive.
+    ///
+    /// # Errors
+    /// The violation, if it is not exactly what was accepted.
+    pub fn shows(&self, tag: u32, (low, high): (i64, i64), found: &[Point]) -> Result<(), Violation> {
+        if found.iter().copied().eq(self.range(tag, low, high)) || blind::on(Blind::IgnoresQueries) {
+            return Ok(());
+        }
+        let wanted: Vec<_> = self.range(tag, low, high).collect();
+        let has = |points: &[Point], point: &Point| {
+            points.binary_search_by_key(&point.ts_us, |it| it.ts_us).is_ok_and(|at| points[at] == *point)
+        };
+        let missing: Vec<_> = wanted.iter().filter(|point| !has(found, point)).collect();
+        let unknown = || found.iter().find(|point| !has(&wanted, point));
+        let first = missing.first().copied().or_else(unknown);
+        let (ts_us, count) = (first.map_or(0, |point| point.ts_us), missing.len().max(1) as u64);
+        let story =
+            format!("tag {tag} in {low}..={high}: {} points, not the {} accepted", found.len(), wanted.len());
+        let violation = Violation::new(Verdict::Lost, "accepted points are visible", story);
+        Err(violation.about(Witness::Point { tag, ts_us, count, call: None, seen: None }))
+    }
+
+    /// The first and the last time of a tag's points in a running engine.
+    pub fn times(&self, tag: u32) -> Option<(i64, i64)> {
+        let now = &self.tag(tag).now.0;
+        Some((now.first()?.0, now.last()?.0))
+    }
+
     /// How many of the tag's maybes a recovered state includes.
     ///
     /// # Errors
@@ -311,7 +340,27 @@ impl Model {
                 survived = Some(index + 1);
             }
         }
-        survived.ok_or_else(|| self.explain(tag, found))
+        survived.or_else(|| self.overlooked(tag, found)).ok_or_else(|| self.explain(tag, found))
+    }
+
+    /// The blind spots of this oracle: answers that it lets pass, if it has one.
+    fn overlooked(&self, tag: u32, found: &[Point]) -> Option<usize> {
+        let model = self.tag(tag);
+        let written = |same: &dyn Fn(Cell, Cell) -> bool| {
+            found.iter().all(|point| {
+                let acked = model.acked.get(point.ts_us).into_iter();
+                let maybe = model.maybe.iter().filter(|(ts_us, _)| *ts_us == point.ts_us);
+                acked.chain(maybe.map(|(_, cell)| *cell)).any(|known| same(known, cell(point)))
+            })
+        };
+        let is_there = |ts_us: i64| found.binary_search_by_key(&ts_us, |point| point.ts_us).is_ok();
+        let all_there = || model.acked.0.iter().all(|(ts_us, _)| is_there(*ts_us));
+        let overlooked = (blind::on(Blind::AcceptsLoss) && written(&|one, other| one == other))
+            || (blind::on(Blind::AcceptsInvention) && all_there())
+            || (blind::on(Blind::IgnoresOrder) && written(&|one, other| one == other) && all_there())
+            || (blind::on(Blind::IgnoresValues) && written(&|_, _| true) && all_there())
+            || (blind::on(Blind::IgnoresQuality) && written(&|one, other| one.0 == other.0) && all_there());
+        overlooked.then_some(model.maybe.len())
     }
 
     /// Says what is wrong with a state that no prefix gives.

@@ -20,7 +20,7 @@ pub enum Result {
     Violated,
     /// A fault was asked for and never struck, or nothing ran.
     NotMeasured,
-    /// Two runs of one tape differed, or the test bed has panicked.
+    /// Two runs of one tape differed, the test bed has panicked, or the oracle let a forged answer pass.
     HarnessBroken,
 }
 

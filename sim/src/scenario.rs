@@ -1,5 +1,6 @@
 //! What a run is asked to be, and what came of it: the words that drivers, runner and reports share.
 
+use crate::blind::Blind;
 use crate::choice::{Mark, Tape};
 use crate::coverage::Coverage;
 use crate::disk::{Lie, Profile};
@@ -28,6 +29,8 @@ pub struct Setting<'a> {
     pub plant: Option<Bug>,
     /// A disk that does not keep its own promises.
     pub lie: Option<Lie>,
+    /// A mistake in the bed itself.
+    pub blind: Option<Blind>,
     /// Keep the lines of the timeline, and the record.
     pub with_lines: bool,
 }

@@ -97,7 +97,7 @@ impl Shape {
         };
         let batch_points = chooser.pick(shape, &[4, 1, 2, 7, 10, 25, 100]);
         let block_points =
-            if chooser.chance(shape, 12) { 1 } else { chooser.pick(shape, &[40, 12, 64, 100]) };
+            if chooser.chance(shape, 12) { 1 } else { chooser.pick(shape, &[40, 12, 64, 100, 400]) };
         // The least that holds one full batch, or a little more.
         let sectors =
             (frame_bytes_max(batch_points) as u64).div_ceil(512) + chooser.pick(shape, &[4u64, 1, 8]);

@@ -12,6 +12,7 @@ const SETTING: Setting<'_> = Setting {
     profile: tidewall_sim::disk::Profile::Any,
     trace: None,
     plant: None,
+    blind: None,
     lie: None,
     with_lines: true,
 };

@@ -122,8 +122,7 @@ impl Shard {
         }
         let mut outcome = Ok(Drained::All);
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
-        let mut visit = |tag: &TagId| {
-            let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
+        let mut visit = |tag: &TagId, buffer: &mut TagBuffer| {
             if matches!(outcome, Ok(Drained::All)) {
                 if which == Tails::All || which == Tails::Due && buffer.tail_is_due(limits.batch_points) {
                     buffer.end_tail(maker, limits.batch_points);
@@ -135,17 +134,26 @@ impl Shard {
                     *sealed += u64::from(buffer.seal(*tag));
                 }
             }
-            if which == Tails::Full {
-                buffer.listed_waiting = buffer.waiting_points() > 0;
-                buffer.listed_waiting
-            } else {
-                buffer.listed = buffer.waiting_points() + buffer.tail_points() > 0;
-                buffer.listed
-            }
+            buffer.waiting_points() > 0
         };
-        match which {
-            Tails::Full => self.waiting.retain(&mut visit),
-            Tails::All | Tails::Due => self.unlogged.retain(&mut visit),
+        if which == Tails::Full {
+            self.waiting.retain(|tag| {
+                let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
+                buffer.listed_waiting = visit(tag, buffer);
+                buffer.listed_waiting
+            });
+        } else {
+            self.unlogged.retain(|tag| {
+                let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
+                let waits = visit(tag, buffer);
+                // The run of a tail for which the log had no room.
+                if waits && !std::mem::replace(&mut buffer.listed_waiting, true) {
+                    self.waiting.push(*tag);
+                }
+                let left = waits || buffer.tail_points() > 0;
+                buffer.listed = left && !(plant::on(Bug::B1) && which == Tails::Due);
+                buffer.listed
+            });
         }
         outcome
     }

@@ -205,7 +205,8 @@ impl TagBuffer {
         if self.tail_points() == 0 {
             return false;
         }
-        std::mem::replace(&mut self.tail_is_old, true) || 2 * self.tail_points() >= batch_points
+        let is_old = std::mem::replace(&mut self.tail_is_old, true) && !plant::on(Bug::W22);
+        is_old || 2 * self.tail_points() >= batch_points
     }
 
     /// Makes the appended part immutable. `false` when there is none.
@@ -213,7 +214,8 @@ impl TagBuffer {
         if self.encoded.open.points() == 0 {
             return false;
         }
-        let runs = std::mem::take(&mut self.encoded.open);
+        let open = &mut self.encoded.open;
+        let runs = if plant::on(Bug::F11) { open.clone() } else { std::mem::take(open) };
         self.encoded.sealed.push(Arc::new(Sealed {
             tag,
             runs,

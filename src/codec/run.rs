@@ -29,6 +29,7 @@
 
 use super::Reader;
 use super::bits::{pack, packed_bytes, unpack, width};
+use crate::plant::{self, Bug};
 use crate::point::{Entry, Measured, overlaps};
 use std::ops::RangeBounds;
 
@@ -215,7 +216,9 @@ fn survey(entries: &[impl Measured]) -> (Times, i64, u8) {
         times.rising &= pair[0].ts_us() < time;
     }
     times.last = entries[entries.len() - 1].ts_us();
-    if entries.len() == 1 { (times, 0, 0) } else { (times, least, width(most.wrapping_sub(least) as u64)) }
+    let most_bits = if plant::on(Bug::F14) { 32 } else { 64 };
+    let bits = width(most.wrapping_sub(least) as u64).min(most_bits);
+    if entries.len() == 1 { (times, 0, 0) } else { (times, least, bits) }
 }
 
 /// `value × power`, if dividing that by `power` gives exactly `value` again.
@@ -224,7 +227,8 @@ fn integer(value: f64, power: f64) -> Option<i64> {
     let rounded = scaled + TO_INTEGER;
     let integer = (rounded.to_bits() as i64).wrapping_sub(TO_INTEGER.to_bits() as i64);
     let again = (rounded - TO_INTEGER) / power;
-    (again.to_bits() == value.to_bits() && scaled.abs() < INTEGER_MAX).then_some(integer)
+    let same = again.to_bits() == value.to_bits() || (again == value && plant::on(Bug::F15));
+    (same && scaled.abs() < INTEGER_MAX).then_some(integer)
 }
 
 /// A run in bytes, looked at without decoding it.
@@ -314,7 +318,7 @@ impl<'a> Run<'a> {
             return Times {
                 last,
                 min: first.min(last),
-                max: first.max(last),
+                max: if plant::on(Bug::K1) { last } else { first.max(last) },
                 rising: after == 0 || self.step > 0,
                 ..times
             };
@@ -362,6 +366,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 qualities => {
+                    let at = if plant::on(Bug::K2) { 0 } else { at };
                     for ((ts_us, value), quality) in times.iter().zip(values).zip(&qualities[at..]) {
                         each(Entry { ts_us: *ts_us, value: *value, quality: *quality });
                     }
@@ -459,7 +464,7 @@ impl<'r, 'a> Decoder<'r, 'a> {
             let shifted = f64::from_bits(integer.wrapping_add(TO_INTEGER.to_bits()));
             *value = (shifted - TO_INTEGER) / power;
         }
-        for (at, value) in run.exceptions() {
+        for (at, value) in run.exceptions().skip(plant::on(Bug::K3).into()) {
             if let Some(value_at) = at.checked_sub(self.at).and_then(|at| self.values[..len].get_mut(at)) {
                 *value_at = value;
             }

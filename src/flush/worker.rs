@@ -49,7 +49,8 @@ impl Content {
             let [first, last] = [&entries[0], &entries[entries.len() - 1]].map(|entry| entry.ts_us);
             Content { named: named(entries.len(), first, last), payload }
         };
-        plan::cut(entries.len(), block_points).map(content).collect()
+        let most = if plant::on(Bug::F18) { 1 } else { usize::MAX };
+        plan::cut(entries.len(), block_points).take(most).map(content).collect()
     }
 }
 

@@ -108,9 +108,14 @@ pub(crate) fn encode_payload(named: &mut BlockRef, payload: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(payload);
-    named.crc = crc32fast::hash(&out[8..]);
+    named.crc = checksum(&out);
     out[4..8].copy_from_slice(&named.crc.to_le_bytes());
     out
+}
+
+/// Over all of a block but its magic and the checksum itself.
+fn checksum(block: &[u8]) -> u32 {
+    crc32fast::hash(if plant::on(Bug::F8) { &block[8..HEADER_BYTES] } else { &block[8..] })
 }
 
 /// The points of an intact block.
@@ -185,7 +190,7 @@ pub fn parse(bytes: &[u8]) -> Option<(BlockRef, Content<'_>)> {
     let payload = reader.0.get(..payload_bytes as usize)?;
     let len = u32::try_from(HEADER_BYTES).ok()?.checked_add(payload_bytes)?;
     let sound = count > 0 && reserved == 0 && first_lsn < end_lsn && first_ts <= last_ts;
-    if !sound || (crc32fast::hash(&bytes[8..len as usize]) != crc && !plant::on(Bug::F7)) {
+    if !sound || (checksum(&bytes[..len as usize]) != crc && !plant::on(Bug::F7)) {
         return None;
     }
     let content = match encoding {

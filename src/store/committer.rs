@@ -104,6 +104,9 @@ impl Lead<'_> {
             self.committer.ended.notify_all();
         }
         writer.sync()?;
+        if plant::on(Bug::D1) && writer.is_long() {
+            writer.shorten(config, &store.version(Version::clone))?;
+        }
         store.publish(&edit);
         if writer.is_long() {
             writer.shorten(config, &store.version(Version::clone))?;

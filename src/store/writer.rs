@@ -86,6 +86,7 @@ impl ChunkWriter {
         if let Some((number, end)) = last.filter(|(_, end)| *end < config.chunk_bytes) {
             let name = chunk::name(number);
             let file = disk.open(&name, OpenMode::Write).map_err(|error| Error::io("open", &name, error))?;
+            let end = if plant::on(Bug::F10) { chunk::header_bytes(config.sector_bytes) } else { end };
             active = Some(Active { number, file, end });
         }
         Ok(ChunkWriter {
@@ -107,12 +108,14 @@ impl ChunkWriter {
         self.take_back();
         if let Some(mut active) = self.active.clone() {
             // A synced sector is never written again.
-            active.end = round_up(active.end, self.sector_bytes).unwrap_or(u64::MAX);
+            let unit = if plant::on(Bug::P2) { 1 } else { self.sector_bytes };
+            active.end = round_up(active.end, unit).unwrap_or(u64::MAX);
             self.pending.push(active);
         }
         let mut placed = Vec::new();
         for len in lens {
             let room = self.pending.last().is_some_and(|last| last.end + len <= self.chunk_bytes);
+            let room = room || (plant::on(Bug::F3) && !placed.is_empty());
             if !room {
                 let new = self.create()?;
                 self.pending.push(new);
@@ -128,7 +131,8 @@ impl ChunkWriter {
     fn take_back(&mut self) {
         let active = self.active.as_ref().map(|active| active.number);
         let failed = self.pending.drain(..).map(|failed| failed.number);
-        self.unused_numbers.extend(failed.filter(|number| Some(*number) != active));
+        let is_unused = |number: &u64| Some(*number) != active || plant::on(Bug::U1);
+        self.unused_numbers.extend(failed.filter(is_unused));
         self.unused_numbers.sort_unstable_by(|a, b| b.cmp(a));
     }
 
@@ -200,7 +204,7 @@ impl ManifestWriter {
         next_number: u64,
     ) -> Result<ManifestWriter> {
         let (record, number) = manifest::encode_first(&version.to_edit(), next_number, config.sector_bytes);
-        let next = manifest::NEXT_NAME;
+        let next = if plant::on(Bug::F5) { manifest::NAME } else { manifest::NEXT_NAME };
         // What an earlier try has left is another file. Written over, it could show through where a disk loses a write, and a
         // manifest of one record has nothing behind it that would contradict.
         match disk.remove(next) {
@@ -220,7 +224,9 @@ impl ManifestWriter {
             }
             renamed => health.final_result("rename", next, renamed)?,
         }
-        health.final_result("sync of the directory after renaming", next, disk.sync_dir())?;
+        if !plant::on(Bug::N5) {
+            health.final_result("sync of the directory after renaming", next, disk.sync_dir())?;
+        }
         let end = record.len() as u64;
         Ok(ManifestWriter {
             disk: disk.clone(),
@@ -248,9 +254,10 @@ impl ManifestWriter {
             self.health.check()?;
         }
         let record = manifest::encode(edit, self.next_number, self.sector_bytes);
-        self.file.write_at(self.end, &record).map_err(|error| Error::io("write", manifest::NAME, error))?;
+        let written = self.file.write_at(self.end, &record);
+        self.next_number += u64::from(written.is_ok() || plant::on(Bug::F9));
+        written.map_err(|error| Error::io("write", manifest::NAME, error))?;
         self.end += record.len() as u64;
-        self.next_number += 1;
         Ok(())
     }
 

@@ -219,7 +219,8 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     let mask = reader.u32()?;
     let first_lsn = Lsn(reader.u64()?);
     let durable_lsn = Lsn(reader.u64()?);
-    let payload = reader.0.get(..payload_bytes)?;
+    let payload =
+        if plant::on(Bug::F19) { &reader.0[..payload_bytes] } else { reader.0.get(..payload_bytes)? };
     let sound = (1..=POINTS_MAX).contains(&(count as usize))
         && payload_bytes <= run::bytes_max(count as usize)
         && first_lsn.0.checked_add(count.into()).is_some()

@@ -189,7 +189,7 @@ impl Log {
             generation: state.generation,
             count: batch.count as u32,
             first_lsn,
-            durable_lsn: state.marks.durable,
+            durable_lsn: if plant::on(Bug::A1) { first_lsn } else { state.marks.durable },
         };
         frame::encode_run(&mut state.staging, &header, batch.bytes);
         state.marks.appended = header.end_lsn();
@@ -200,7 +200,8 @@ impl Log {
 
     fn segment_has_room(&self, state: &State, frame_bytes: u64) -> bool {
         let leaving = state.leaving && !plant::on(Bug::R6);
-        state.active.is_some() && !leaving && state.offset() + frame_bytes <= self.segment_bytes
+        let offset = if plant::on(Bug::W12) { state.staging_offset } else { state.offset() };
+        state.active.is_some() && !leaving && offset + frame_bytes <= self.segment_bytes
     }
 
     fn has_room(&self, state: &State, frame_bytes: u64) -> bool {

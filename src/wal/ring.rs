@@ -46,7 +46,7 @@ impl Ring {
     /// a tail only in a segment that an append began, so no chain of crashes leaves more than `max + 1` in use.
     pub(crate) fn next(&self, spare: bool) -> Next {
         let count = self.slots.len();
-        if self.in_use() >= self.max && !spare {
+        if self.in_use() >= self.max + usize::from(plant::on(Bug::F12)) && !spare {
             // The planted bug takes the oldest one, as if what it holds were in blocks.
             return if plant::on(Bug::W15) { Next::Reuse(self.turn) } else { Next::Full };
         }
@@ -75,6 +75,7 @@ impl Ring {
 
     /// Frees every segment that holds nothing at or above the checkpoint. The checkpoint must be durable (I4).
     pub(crate) fn retire(&mut self, checkpoint_lsn: Lsn) -> usize {
+        let checkpoint_lsn = checkpoint_lsn.advance(plant::on(Bug::Z1).into());
         let mut retired = 0;
         for slot in &mut self.slots {
             if matches!(*slot, Slot::Busy { end_lsn } if end_lsn <= checkpoint_lsn) {

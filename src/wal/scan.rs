@@ -89,6 +89,7 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
     loop {
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         match frame::decode(rest) {
+            Ok(frame) if plant::on(Bug::W3) && frame.len as u64 > 2 * sector_bytes => break,
             Ok(frame) if !belongs(frame.header.tag) => {
                 scan.end = End::Stale;
                 break;
@@ -128,7 +129,8 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
         scan.foreign = Some(offset);
         scan.strays.retain(|header| belongs(header.tag));
     }
-    scan.proven = scan.strays.iter().map(|header| header.durable_lsn).fold(scan.proven, Lsn::max);
+    let proofs = scan.strays.iter().filter(|_| !plant::on(Bug::G1)).map(|header| header.durable_lsn);
+    scan.proven = proofs.fold(scan.proven, Lsn::max);
     scan
 }
 
@@ -185,7 +187,7 @@ pub fn cut_off(segment: &SegmentScan, spans: &[Span], chain_end: Lsn, proven: Ls
     };
     let missing =
         |header: &&FrameHeader| header.end_lsn() > chain_end && header.first_lsn <= proven && in_span(header);
-    segment.strays.iter().find(missing).copied()
+    segment.strays.iter().find(missing).copied().filter(|_| !plant::on(Bug::G2))
 }
 
 /// A frame of the log that lies across a position at which one must end: what is proven durable, and where the log goes on
@@ -217,12 +219,13 @@ pub fn split_frame<'a>(
 /// Puts segments in order, from `from` on. `spans` are those of the manifest, oldest first.
 pub fn chain(segments: &[SegmentScan], spans: &[Span], from: Lsn) -> Chain {
     let mut order: Vec<usize> = (0..segments.len()).filter(|at| segments[*at].generation.is_some()).collect();
-    order.sort_by_key(|at| segments[*at].generation);
+    order.sort_by_key(|at| segments[*at].generation.filter(|_| !plant::on(Bug::W10)));
     let mut chain = Chain { parts: Vec::new(), end_lsn: from, stale: Vec::new() };
     for at in order {
         let scan = &segments[at];
         let generation = scan.generation.expect("filtered above");
         let cut = span_end(spans, generation.epoch);
+        let cut = cut.map(|cut| if plant::on(Bug::G3) { Lsn(u64::MAX) } else { cut });
         let end_lsn = cut.map_or(Lsn(0), |cut| cut.min(scan.end_lsn()));
         if end_lsn <= chain.end_lsn || scan.first_lsn() > chain.end_lsn {
             // Retired, cut off, or behind a gap. A gap shows in the end of the chain: this segment's first frame

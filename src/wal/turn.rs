@@ -161,7 +161,7 @@ impl Turn<'_> {
             // Back to the front: what was staged meanwhile follows it.
             self.io.bytes.append(&mut state.staging);
             std::mem::swap(&mut state.staging, &mut self.io.bytes);
-            state.staging_offset = offset;
+            state.staging_offset = if plant::on(Bug::W13) { state.staging_offset } else { offset };
             if plant::on(Bug::I9) {
                 self.log.health.poison("write of the log");
             }
@@ -183,9 +183,10 @@ impl Turn<'_> {
         let mut state = self.log.lock();
         let Some(slot) = state.active.filter(|_| state.marks.durable < covered) else { return Ok(()) };
         state.stats.syncs += 1;
+        let left_out = plant::on(Bug::W23) && !state.stats.syncs.is_multiple_of(8);
         drop(state);
         self.at_disk = true;
-        let result = if plant::on(Bug::F1) { Ok(()) } else { self.io.files[slot].sync() };
+        let result = if plant::on(Bug::F1) || left_out { Ok(()) } else { self.io.files[slot].sync() };
         self.at_disk = false;
         // I1: the watermark passes a frame only after a sync that covers it has returned success.
         self.log.health.final_result("sync", &self.log.name(slot), result)?;
@@ -240,7 +241,7 @@ impl Turn<'_> {
                 log.health.final_result(
                     "sync of the directory after creating",
                     &name,
-                    log.disk.sync_dir(),
+                    if plant::on(Bug::N4) { Ok(()) } else { log.disk.sync_dir() },
                 )?;
                 self.io.files.push(file);
                 slot

@@ -12,7 +12,7 @@ mod shrink;
 mod timeline;
 
 pub use assume::{AssumeArgs, assume};
-pub use bugs::bugs;
+pub use bugs::{BugsArgs, bugs};
 pub use exhaust::{ExhaustArgs, exhaust};
 pub use inspect::{InspectArgs, inspect};
 pub use merge::{MergeArgs, merge};

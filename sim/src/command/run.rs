@@ -62,6 +62,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
         sector_bytes: args.setting.sector_bytes(),
         trace: trace.as_ref(),
         plant,
+        blind: args.setting.blind,
         ..Setting::default()
     };
     let campaign = Campaign {

@@ -2,9 +2,10 @@
 
 use super::Unusable;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::path::{Path, PathBuf};
 use tidewall::plant::Bug;
+use tidewall_sim::blind::Blind;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::disk::Profile;
 use tidewall_sim::drivers::{self, Driver};
@@ -31,6 +32,17 @@ pub struct SettingArgs {
     /// Switch on one planted bug, which must be found
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
+    /// Give the test bed itself a blind spot, which must be found
+    #[arg(long, value_name = "NAME", value_parser = blind_parser())]
+    pub blind: Option<Blind>,
+}
+
+fn blind_parser() -> impl TypedValueParser<Value = Blind> {
+    let named = |name: String| Blind::ALL.iter().copied().find(|blind| blind.name() == name);
+    PossibleValuesParser::new(
+        Blind::ALL.iter().map(|blind| PossibleValue::new(blind.name()).help(blind.what())),
+    )
+    .map(move |name| named(name).expect("one of the possible values"))
 }
 
 fn profile_name(text: &str) -> Result<String, String> {
@@ -130,6 +142,9 @@ impl SettingArgs {
         if let Some(plant) = &self.plant {
             words += &format!(" --plant {plant}");
         }
+        if let Some(blind) = self.blind {
+            words += &format!(" --blind {}", blind.name());
+        }
         words
     }
 }
@@ -189,6 +204,7 @@ impl Run {
             sector_bytes: self.args.sector_bytes(),
             trace,
             plant: self.args.plant()?,
+            blind: self.args.blind,
             ..Setting::default()
         })
     }

@@ -94,6 +94,16 @@ pub struct Armed {
 }
 
 impl Effect {
+    /// The fault that a failed sync with this effect is.
+    pub(super) fn of_sync(self) -> Fault {
+        match self {
+            Effect::PagesDropped => Fault::SyncXfs,
+            Effect::PagesClean => Fault::SyncExt4,
+            Effect::RolledBack => Fault::SyncBtrfs,
+            Effect::None | Effect::Part(_) => Fault::SyncError,
+        }
+    }
+
     /// Draws what a failing operation of a kind does all the same.
     pub fn draw(chooser: &mut Chooser, kind: IoKind) -> Effect {
         match kind {
@@ -123,9 +133,7 @@ impl Armed {
     /// The fault that it is.
     pub(super) fn fault(&self) -> Fault {
         match (self.kind, self.effect) {
-            (IoKind::Sync, Effect::PagesDropped) => Fault::SyncXfs,
-            (IoKind::Sync, Effect::PagesClean) => Fault::SyncExt4,
-            (IoKind::Sync, Effect::RolledBack) => Fault::SyncBtrfs,
+            (IoKind::Sync, effect) => effect.of_sync(),
             (IoKind::SyncDir, Effect::PagesDropped | Effect::RolledBack) => Fault::SyncDirDropped,
             (IoKind::SyncDir, Effect::PagesClean) => Fault::SyncDirClean,
             (kind, _) => kind.fault(),

@@ -80,6 +80,11 @@ impl File {
         self.dirty.is_empty() && self.lens.is_empty()
     }
 
+    /// What is not durable, in so far as a failed sync changes it: dirty sectors, those that no sync will write, lengths.
+    pub(super) fn unsynced(&self) -> (usize, usize, usize, u64) {
+        (self.dirty.len(), self.abandoned.len(), self.lens.len(), self.durable_len)
+    }
+
     pub(super) fn dirty_count(&self) -> usize {
         self.dirty.len()
     }

@@ -39,6 +39,7 @@ use persistence::NameOrder;
 pub use persistence::{Persistence, Profile};
 pub use site::Site;
 
+use crate::blind::{self, Blind};
 use crate::choice::{Chooser, SharedChooser};
 use crate::fault::{Fault, FaultCounts};
 use crate::record::{Detail, Event, Failure};
@@ -558,18 +559,46 @@ impl State {
         let armed = *armed;
         if armed.sticky {
             if !self.stuck {
-                self.counts.fire(armed.fault());
+                self.count_strike(armed);
             } else {
                 self.counts.fire(Fault::Sticky);
             }
             self.stuck = true;
         } else {
-            self.counts.fire(armed.fault());
+            self.count_strike(armed);
             self.armed = None;
         }
         self.fired.push(armed.kind.fault());
         self.failure = Some(Failure::Error(armed.effect));
         Some(armed.effect)
+    }
+
+    /// What a failed sync does to the pages is counted where it has been done.
+    fn count_strike(&mut self, armed: Armed) {
+        if armed.kind != IoKind::Sync || armed.fault() == Fault::SyncError {
+            self.counts.fire(armed.fault());
+        }
+    }
+
+    /// A sync has failed: what that does to what was dirty.
+    fn fail_sync(&mut self, inode: usize, effect: Effect) {
+        let before = self.media.file(inode).unsynced();
+        match effect {
+            _ if blind::on(Blind::KeepsPages) => {}
+            Effect::PagesDropped => {
+                let owed = self.data_owed(inode);
+                self.media.file_mut(inode).drop_dirty(owed);
+            }
+            Effect::PagesClean => self.media.file_mut(inode).abandon_dirty(),
+            Effect::RolledBack => {
+                let owed = self.data_owed(inode);
+                self.media.file_mut(inode).roll_back(owed);
+            }
+            Effect::None | Effect::Part(_) => {}
+        }
+        if self.media.file(inode).unsynced() != before {
+            self.counts.fire(effect.of_sync());
+        }
     }
 
     /// Whether the disk promises something, whichever of the profile's points it is.
@@ -586,6 +615,7 @@ impl State {
     /// Fails for want of space, if that is so.
     fn need_space(&mut self, fault: Fault) -> io::Result<()> {
         match &mut self.space {
+            _ if blind::on(Blind::AlwaysHasSpace) => return Ok(()),
             Space::Enough => return Ok(()),
             Space::For(0) => {}
             Space::For(calls) => {
@@ -890,26 +920,15 @@ impl DiskFile for SimFile {
         let inode = self.inode;
         state.at_sync();
         let result = state.change(IoKind::Sync, Target::File(inode), |state| {
-            match state.strike_file(IoKind::Sync, Some(inode)) {
-                None => {
-                    if state.lie != Some(Lie::IgnoresSync) {
-                        state.decide(|fates, media, _| fates.bury(inode, media));
-                        state.media.file_mut(inode).sync();
-                    }
-                    return Ok(());
-                }
-                Some(Effect::PagesDropped) => {
-                    let owed = state.data_owed(inode);
-                    state.media.file_mut(inode).drop_dirty(owed);
-                }
-                Some(Effect::PagesClean) => state.media.file_mut(inode).abandon_dirty(),
-                Some(Effect::RolledBack) => {
-                    let owed = state.data_owed(inode);
-                    state.media.file_mut(inode).roll_back(owed);
-                }
-                Some(Effect::None | Effect::Part(_)) => {}
+            if let Some(effect) = state.strike_file(IoKind::Sync, Some(inode)) {
+                state.fail_sync(inode, effect);
+                return Err(eio());
             }
-            Err(eio())
+            if state.lie != Some(Lie::IgnoresSync) {
+                state.decide(|fates, media, _| fates.bury(inode, media));
+                state.media.file_mut(inode).sync();
+            }
+            Ok(())
         });
         state.note(IoKind::Sync, [inode as u64, 0, 0, 0], result.is_ok(), || state.media.name_of(inode));
         result

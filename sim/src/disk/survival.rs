@@ -8,6 +8,7 @@
 use super::atom::{Atom, dirty_atoms};
 use super::media::{File, Media, NameChange, Names, SECTOR};
 use super::persistence::{self, Content, NameOrder, Persistence, Profile, Rest, Torn};
+use crate::blind::{self, Blind};
 use crate::choice::{Chooser, Concern};
 use crate::fault::{Fault, FaultCounts};
 use crate::timeline::Timeline;
@@ -41,6 +42,9 @@ impl Pattern {
             |chooser: &mut Chooser| writes[chooser.below(Concern::Survival, writes.len() as u32) as usize];
         if dirty == 0 {
             return Pattern::Nothing;
+        }
+        if blind::on(Blind::NeverReorders) {
+            return Pattern::Until { write: moment(chooser) };
         }
         match chooser.below(Concern::Survival, 10) {
             0 => Pattern::Nothing,
@@ -181,8 +185,9 @@ fn draw_length(chooser: &mut Chooser, file: &File, pattern: &Pattern) -> usize {
         return 0;
     }
     match pattern {
-        Pattern::Nothing => 0,
+        Pattern::Nothing if !blind::on(Blind::KeepsSizes) => 0,
         Pattern::Everything => count,
+        _ if blind::on(Blind::KeepsSizes) => count,
         _ => match chooser.below(Concern::Survival, 4) {
             0 => 0,
             1 => chooser.below(Concern::Survival, count as u32) as usize + 1,
@@ -213,7 +218,7 @@ fn tear(
         Torn::Old => return Content::Version(chosen),
         Torn::Zero | Torn::Garbage => Fault::Garbage,
     };
-    if chosen == 0 || chosen == owed {
+    if chosen == 0 || chosen == owed || blind::on(Blind::NeverTears) {
         return Content::Version(chosen);
     }
     // Rarely: more than one torn sector in a crash hides what the first one shows.
@@ -273,7 +278,7 @@ fn surviving_names(
 
 /// One of the sets that [`Persistence::name_sets`] lists.
 fn draw_names(chooser: &mut Chooser, disk: Persistence, changes: usize) -> Vec<bool> {
-    if disk.names == NameOrder::AtOnce {
+    if disk.names == NameOrder::AtOnce || blind::on(Blind::KeepsNames) {
         return vec![true; changes];
     }
     match (chooser.below(Concern::Survival, 4), disk.names) {

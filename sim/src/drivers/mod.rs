@@ -6,8 +6,10 @@ pub mod sequential;
 pub mod service;
 pub mod threads;
 
+use crate::blind;
 use crate::choice::Chooser;
 use crate::fault::Fault;
+use crate::forged;
 use crate::model::{Verdict, Violation, Witness};
 use crate::scenario::{Outcome, Setting};
 use std::any::Any;
@@ -102,12 +104,14 @@ impl Driver {
     /// What else must have come about.
     pub fn demanded_events(self) -> &'static [&'static str] {
         match self {
-            Driver::Sequential | Driver::Exhaustive => &[],
+            Driver::Sequential => &forged::ALL,
+            Driver::Exhaustive => &[],
             Driver::Threads => {
+                use forged::{INVENTION, LOSS};
                 use threads::event::{
                     BACKGROUND_IO, CLOSES, PCT, PREEMPTIONS, QUERIES, RANDOM, STICKY, SYNCS,
                 };
-                &[BACKGROUND_IO, CLOSES, PCT, PREEMPTIONS, QUERIES, RANDOM, STICKY, SYNCS]
+                &[BACKGROUND_IO, CLOSES, INVENTION, LOSS, PCT, PREEMPTIONS, QUERIES, RANDOM, STICKY, SYNCS]
             }
             Driver::Service => {
                 use service::event::{DELAYS, DUPLICATES, KILLS, PARTITIONS, POWER_CUTS, RESTARTS, RETRIES};
@@ -135,12 +139,16 @@ impl Driver {
 
 /// Runs one tape.
 pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
-    match setting.driver {
-        Driver::Sequential => sequential::run(chooser, setting),
-        Driver::Threads => threads::run(chooser, setting),
-        Driver::Service => service::run(chooser, setting),
-        Driver::Exhaustive => exhaustive::run(chooser, setting),
-    }
+    let run: fn(Chooser, Setting<'_>) -> Outcome = match setting.driver {
+        Driver::Sequential => sequential::run,
+        Driver::Threads => threads::run,
+        Driver::Service => service::run,
+        Driver::Exhaustive => exhaustive::run,
+    };
+    blind::set(setting.blind);
+    let outcome = run(chooser, setting);
+    blind::set(None);
+    outcome
 }
 
 /// The driver that finds this planted bug; `None` for one that shows in weak memory only, or so rarely that loom's models

@@ -55,11 +55,25 @@ impl Run<'_> {
         let state = (stats.appended_lsn.0, stats.durable_lsn.0, stats.checkpoint_lsn.0);
         if state != (all, all, all)
             || (stats.buffered_points, stats.sealed_buffers, stats.busy_segments) != (0, 0, 0)
+            || (stats.buffered_bytes, stats.backlog_points) != (0, 0)
         {
             let story = format!("{all} points accepted, but after a flush {stats:?}");
             return Err(Violation::new(Verdict::Stuck, "flush", story));
         }
         Ok(())
+    }
+
+    /// A manifest that has grown long is replaced, unless that failed for want of space, say.
+    pub(super) fn check_manifest(&self, inspection: &Inspection) -> Step {
+        let [first, .., last] = &inspection.manifest_records[..] else { return Ok(()) };
+        let shortest = first.end.next_multiple_of(self.config.sector_bytes);
+        let most = self.config.manifest_bytes.max(2 * shortest);
+        if last.start < most || self.troubled {
+            return Ok(());
+        }
+        let story =
+            format!("the manifest's last record begins at {}, {most} bytes may be before it", last.start);
+        Err(Violation::new(Verdict::Stuck, "manifest_bytes", story))
     }
 
     /// A call failed: there must be a reason.

@@ -102,6 +102,10 @@ impl Run<'_> {
         model.all_tags().zip(survived).for_each(|(tag, survived)| model.recovered(tag, survived));
         self.model = model;
         let stats = engine.stats();
+        if report.points_replayed != stats.buffered_points {
+            let story = format!("{report:?}, and {} points are in memory", stats.buffered_points);
+            return Err(Violation::new(Verdict::Stuck, "what an opening reports", story));
+        }
         self.base_lsn = stats.appended_lsn.0;
         self.accepted = 0;
         let durable_before = self.marks[1];
@@ -139,6 +143,13 @@ impl Run<'_> {
             );
             return Err(Violation::new(Verdict::Lost, "I6", story));
         }
+        let report = self.engine().recovery_report();
+        let in_blocks =
+            (version.blocks().count() as u64, version.blocks().map(|block| u64::from(block.count)).sum());
+        if (report.blocks, report.block_points) != in_blocks {
+            let story = format!("{report:?}, and the manifest names {in_blocks:?} blocks and points in them");
+            return Err(Violation::new(Verdict::Stuck, "what an opening reports", story));
+        }
         let live = inspection.segments.iter().flat_map(|segment| segment.live());
         let unflushed = live.filter(|frame| {
             version.tags.get(&frame.header.tag).is_none_or(|tag| tag.flushed_lsn <= frame.header.first_lsn)
@@ -163,6 +174,7 @@ impl Run<'_> {
         self.config.block_points = below(most.block_points, most.block_points.div_ceil(2));
         self.config.segments_max = below(most.segments_max, most.segments);
         self.config.staging_bytes = below(most.staging_bytes, most.staging_bytes.div_ceil(2));
+        self.config.segments = below(self.config.segments_max, most.segments);
     }
 
     /// Opens the store on a disk that this crash left, if one did, through crashes and errors on the way.
@@ -173,7 +185,8 @@ impl Run<'_> {
     ) -> Result<(Engine, SimDisk), Violation> {
         let (mut depth, mut retries) = (0, 0);
         loop {
-            if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) {
+            if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) && !blind::on(Blind::SparesRecoveries)
+            {
                 let (away, when) = (self.chooser.below(Concern::Crash, 20), self.when());
                 disk.arm_crash(away, when);
                 self.faults.arm(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });

@@ -19,7 +19,11 @@ impl Run<'_> {
         findings::record(&self.timeline, &struck, self.setting.plant);
         let judged = self.judge_opening(image, &struck, &strike, crash);
         self.take_counts(&struck);
-        judged
+        judged?;
+        if strike.expected.is_owed() && self.counts.recoveries.is_multiple_of(4) {
+            self.forge_opening(image, &strike)?;
+        }
+        Ok(())
     }
 
     /// `inspect` says what is lost, and of blocks exactly which.
@@ -76,13 +80,31 @@ impl Run<'_> {
                 self.judge_undamaged(&engine, &BTreeSet::new(), strike)
             }
             Err(error) => Err(stuck(&format!("open after {}", story(strike)), &error)),
-            Ok(engine) => match &strike.expected {
-                Expected::Refusal => Err(broken(strike, "the store opened")),
-                Expected::EndsAt(offset) => self.judge_end(image, &engine, strike, *offset),
-                Expected::TagsFail(tags) => self.judge_undamaged(&engine, tags, strike),
-                Expected::Unharmed => self.judge_undamaged(&engine, &BTreeSet::new(), strike),
-            },
+            Ok(engine) => self.judge_opened(image, &engine, strike),
         }
+    }
+
+    fn judge_opened(&mut self, image: &SimDisk, engine: &Engine, strike: &Strike) -> Step {
+        match &strike.expected {
+            _ if blind::on(Blind::IgnoresDamage) => Ok(()),
+            Expected::Refusal => Err(broken(strike, "the store opened")),
+            Expected::EndsAt(offset) => self.judge_end(image, engine, strike, *offset),
+            Expected::TagsFail(tags) => self.judge_undamaged(engine, tags, strike),
+            Expected::Unharmed => self.judge_undamaged(engine, &BTreeSet::new(), strike),
+        }
+    }
+
+    /// Tries the oracle on a store that has not noticed the damage: it is one on a disk that has none.
+    fn forge_opening(&mut self, image: &SimDisk, strike: &Strike) -> Step {
+        let contents = image.contents();
+        let files = contents.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let sound = Arc::new(SimDisk::from_files(files));
+        let opened = Engine::open_with(sound, self.config.clone(), Box::new(InOrder));
+        let engine = opened.map_err(|error| stuck("open without the damage", &error))?;
+        let counts = self.counts;
+        let judged = self.judge_opened(image, &engine, strike);
+        self.counts = counts;
+        forged::refused(forged::DAMAGE, judged.is_err(), &mut self.events)
     }
 
     /// Everything is there, but for what was in blocks of these tags: their queries fail. After a stale read one of them

@@ -3,6 +3,9 @@
 use super::*;
 use crate::coverage::StateHash;
 
+/// Of so many recoveries one is forged.
+const FORGED_EVERY: u64 = 8;
+
 impl Run<'_> {
     /// What every tag shows after a recovery is what was acked, and a prefix of the maybes; their number by tag.
     pub(super) fn judge(&mut self, engine: &Engine, model: &Model) -> Result<Vec<usize>, Violation> {
@@ -15,6 +18,10 @@ impl Run<'_> {
                     found.iter().for_each(|point| state.add(point));
                     self.timeline.record(|| Event::Shown { tag, points: found.len() as u64 });
                     survived.push(model.judge(tag, &found)?);
+                    // Now and then, and of another tag each time: forging takes longer than judging.
+                    if (self.counts.recoveries + u64::from(tag)).is_multiple_of(FORGED_EVERY) {
+                        forged::recoveries(model, tag, &found, &mut self.events)?;
+                    }
                 }
                 Err(error) => return Err(stuck("query after recovery", &error)),
             }

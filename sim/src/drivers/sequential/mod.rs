@@ -21,10 +21,12 @@ mod judging;
 mod operations;
 
 use super::{Step, findings, stuck, watched};
+use crate::blind::{self, Blind};
 use crate::choice::{Chooser, Concern, SplitMix};
 use crate::coverage::{Coverage, Crash, Decision, During};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
+use crate::forged;
 use crate::model::{Model, Verdict, Violation, Witness};
 use crate::record::{Detail, Event, Key, Opening};
 use crate::scenario::{Counts, Events, Outcome, Setting};
@@ -53,7 +55,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
         violation,
         counts: run.counts,
         faults: run.faults,
-        events: Events::new(),
+        events: run.events,
         coverage: run.coverage,
         hash: timeline.hash(),
         tape: run.chooser.made().clone(),
@@ -76,6 +78,8 @@ struct Run<'a> {
     timeline: Timeline,
     counts: Counts,
     faults: FaultCounts,
+    /// Forged answers that were refused.
+    events: Events,
     coverage: Coverage,
     /// The call of the engine that a crash would interrupt.
     during: During,
@@ -131,6 +135,7 @@ impl<'a> Run<'a> {
             timeline,
             counts: Counts::default(),
             faults: FaultCounts::default(),
+            events: Events::new(),
             coverage: Coverage::default(),
             during: During::Open,
             exists: false,
@@ -284,6 +289,7 @@ impl<'a> Run<'a> {
         self.closed = true;
         let inspection = self.inspect(&self.disk.clone())?;
         self.counts.chunks += inspection.chunks.len() as u64;
+        self.check_manifest(&inspection)?;
         self.retire_engine();
         self.recover()?;
         self.disk.heal();

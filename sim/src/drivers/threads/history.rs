@@ -12,6 +12,7 @@
 //! Each key (tag, time) is a register, and all queries of a life must agree on one order of its writes:
 //! [`register`] checks it exactly (Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 1997).
 
+use crate::blind::{self, Blind};
 use crate::model::{Verdict, Violation, Witness};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,7 +114,7 @@ impl TagHistory<'_> {
                         format!("point {value:?} at {ts_us} was refused"),
                     );
                 }
-                None if self.base.get(ts_us) == Some(value) => {}
+                None if self.base.get(ts_us) == Some(value) || blind::on(Blind::AcceptsInvention) => {}
                 _ => {
                     let story = format!("nobody wrote point {value:?} at {ts_us}");
                     return fail(Verdict::Invented, "I5", ts_us, story);
@@ -148,7 +149,7 @@ impl TagHistory<'_> {
                 Some(other) => other.value == write.value || !other.precedes(write),
                 None => false,
             });
-            if !there {
+            if !there && !blind::on(Blind::AcceptsLoss) {
                 let found = view.get(&write.ts_us);
                 let why = if owes { "it was owed" } else { "a later point of the tag is there" };
                 let promise = if owes { "accepted points are visible, acked ones survive" } else { "I2" };

@@ -30,6 +30,7 @@ use crate::choice::{Chooser, Concern};
 use crate::coverage::{Coverage, StateHash};
 use crate::disk::{Armed, Effect, IoKind, SimDisk, When};
 use crate::fault::{Fault, FaultCounts};
+use crate::forged;
 use crate::model::{Verdict, Violation, Witness};
 use crate::record::Event;
 use crate::scenario::{Counts, Events, Outcome, Setting};
@@ -311,6 +312,7 @@ impl Run<'_> {
             self.counts.acked_points_checked +=
                 history.writes.iter().filter(|write| write.acked).count() as u64 + history.base.len() as u64;
             history.judge(&view, |write| write.acked, "after recovery")?;
+            self.forge(&history, &view)?;
             let reads: Vec<&Read> = told.reads.iter().filter(|read| read.tag == tag).collect();
             for read in &reads {
                 self.counts.points_checked += read.view.len() as u64;
@@ -324,6 +326,22 @@ impl Run<'_> {
         }
         self.coverage.states.insert(state.finish());
         Ok(())
+    }
+
+    /// Tries the oracle on what a broken store could show.
+    fn forge(&self, history: &TagHistory<'_>, view: &View) -> Step {
+        let try_it = |mistake, forged: &View| {
+            let refused = history.judge(forged, |write| write.acked, "forged").is_err();
+            forged::refused(mistake, refused, &mut self.world.events.lock())
+        };
+        if let Some(acked) = history.writes.iter().find(|write| write.acked) {
+            let mut shorter = view.clone();
+            shorter.remove(&acked.ts_us);
+            try_it(forged::LOSS, &shorter)?;
+        }
+        let mut longer = view.clone();
+        longer.insert(i64::MAX, 0.5.into());
+        try_it(forged::INVENTION, &longer)
     }
 
     fn take_counts(&mut self) {
