@@ -30,6 +30,7 @@ mod durable;
 #[path = "api/faults.rs"]
 mod faults;
 #[path = "api/log.rs"]
+mod inbox;
 mod log;
 #[path = "api/opening.rs"]
 mod opening;

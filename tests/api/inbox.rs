@@ -1,0 +1,82 @@
+//! Points of small calls wait in front of the buffers of their tags; nobody sees a difference.
+
+use crate::support::{Store, assert_holds, open_sim, point, points, power_cut, roomy};
+use tidewall::{Config, Point};
+use tidewall_sim::disk::SimDisk;
+use tidewall_sim::timeline::Timeline;
+
+/// One inbox in front of all tags. Calls with one or two points go there.
+fn config() -> Config {
+    Config { inbox_points: 16, shards: 1, backlog_points: 1 << 20, ..roomy() }
+}
+
+#[test]
+fn points_in_an_inbox_are_seen_by_query_latest_tags_and_stats() {
+    let disk = SimDisk::new(Timeline::default());
+    let engine = open_sim(&disk, &config());
+    disk.take_io_ops();
+    for n in 0..4 {
+        for tag in 1..=3 {
+            engine.write(point(tag, n)).unwrap();
+        }
+    }
+    for tag in 1..=3 {
+        assert_holds(&engine, tag, &points(tag, 4));
+        assert_eq!(engine.query(tag, 1_000..3_000).unwrap(), points(tag, 3)[1..]);
+        assert_eq!(engine.latest(tag).unwrap(), Some(point(tag, 3)));
+    }
+    assert_eq!(engine.tags().unwrap(), [1, 2, 3]);
+    assert_eq!((engine.stats().buffered_points, disk.take_io_ops()), (12, 0));
+}
+
+#[test]
+fn the_last_accepted_write_wins_whichever_way_it_took() {
+    let store = Store::new(config());
+    let engine = store.open();
+    let at_five = |value: f64| Point::new(1, 5_000, value);
+    let shown = |engine: &tidewall::Engine| engine.query(1, 5_000..=5_000).unwrap();
+    // Through the inbox, then straight to the buffer, and again.
+    engine.write(at_five(1.0)).unwrap();
+    let mut batch = points(1, 9);
+    batch.push(at_five(2.0));
+    engine.write_batch(&batch).unwrap();
+    assert_eq!(shown(&engine), [at_five(2.0)]);
+    engine.write(at_five(3.0)).unwrap();
+    assert_eq!(shown(&engine), [at_five(3.0)]);
+    batch[9] = at_five(4.0);
+    engine.write_batch(&batch).unwrap();
+    engine.write_batch(&[at_five(5.0), at_five(6.0)]).unwrap();
+    assert_eq!(shown(&engine), [at_five(6.0)]);
+    engine.sync().unwrap();
+    assert_eq!(shown(&store.reopen(engine)), [at_five(6.0)]);
+}
+
+#[test]
+fn an_inbox_that_is_full_is_brought_to_the_tag_buffers_and_makes_batches_there() {
+    let engine = Store::new(config()).open();
+    for n in 0..14 {
+        engine.write(point(1, n)).unwrap();
+        assert_eq!(engine.stats().backlog_points, 0, "{n}");
+    }
+    // No room for two more: the next call could bring them.
+    engine.write(point(1, 14)).unwrap();
+    assert_eq!(engine.stats().backlog_points, 10, "a batch of the fifteen");
+    assert_holds(&engine, 1, &points(1, 15));
+}
+
+#[test]
+fn synced_points_survive_though_they_came_through_an_inbox() {
+    let disk = SimDisk::new(Timeline::default());
+    let engine = open_sim(&disk, &config());
+    for tag in 1..=5 {
+        engine.write(point(tag, 0)).unwrap();
+    }
+    engine.sync().unwrap();
+    // Accepted later, and never synced.
+    engine.write(point(6, 0)).unwrap();
+    let left = open_sim(&power_cut(&disk, 1), &config());
+    for tag in 1..=5 {
+        assert_holds(&left, tag, &points(tag, 1));
+    }
+    assert_holds(&left, 6, &[]);
+}
