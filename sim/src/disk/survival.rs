@@ -123,6 +123,7 @@ pub(super) fn crash(
             }
             let covered = covered_until(atoms, &contents);
             let length = surviving_length(file, drawn_len, disk, owed..=covered);
+            let length = if blind::on(Blind::KeepsSizes) { file.lens.len() } else { length };
             let later_length = file.lens.get(length).map_or(u64::MAX, |later| later.write - 1);
             whole_until[inode] = covered.min(later_length);
             let len = if length == 0 { file.durable_len } else { file.lens[length - 1].bytes };
@@ -185,9 +186,8 @@ fn draw_length(chooser: &mut Chooser, file: &File, pattern: &Pattern) -> usize {
         return 0;
     }
     match pattern {
-        Pattern::Nothing if !blind::on(Blind::KeepsSizes) => 0,
+        Pattern::Nothing => 0,
         Pattern::Everything => count,
-        _ if blind::on(Blind::KeepsSizes) => count,
         _ => match chooser.below(Concern::Survival, 4) {
             0 => 0,
             1 => chooser.below(Concern::Survival, count as u32) as usize + 1,
@@ -262,6 +262,7 @@ fn surviving_names(
         }
     }
     for (change, kept) in changes.iter().zip(kept) {
+        let kept = kept || blind::on(Blind::KeepsNames);
         let (lost_fault, kept_fault) = match change {
             NameChange::Create { .. } => (Fault::CreateLost, Fault::CreateKept),
             NameChange::Rename { .. } => (Fault::RenameLost, Fault::RenameKept),
@@ -278,7 +279,7 @@ fn surviving_names(
 
 /// One of the sets that [`Persistence::name_sets`] lists.
 fn draw_names(chooser: &mut Chooser, disk: Persistence, changes: usize) -> Vec<bool> {
-    if disk.names == NameOrder::AtOnce || blind::on(Blind::KeepsNames) {
+    if disk.names == NameOrder::AtOnce {
         return vec![true; changes];
     }
     match (chooser.below(Concern::Survival, 4), disk.names) {
