@@ -35,9 +35,7 @@ fn engines() -> Vec<Engine> {
         #[cfg(feature = "redb")]
         Engine::of::<redb::Store>("redb", env!("VERSION_REDB"), redb::plan()),
         #[cfg(feature = "raft-engine")]
-        Engine::of::<raft::Store<false>>("raft-engine", env!("VERSION_RAFT_ENGINE"), raft::plan()),
-        #[cfg(feature = "raft-engine")]
-        Engine::of::<raft::Store<true>>("raft-engine-lazy", env!("VERSION_RAFT_ENGINE"), raft::plan()),
+        Engine::of::<raft::Store>("raft-engine", env!("VERSION_RAFT_ENGINE"), raft::plan()),
         #[cfg(feature = "turso")]
         Engine::of::<turso::Store>("turso_core", env!("VERSION_TURSO"), turso::plan()),
     ]

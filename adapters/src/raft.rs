@@ -2,7 +2,8 @@
 //!
 //! What it promises (`Engine::write`, README): a batch is atomic; with `sync` it and all before it survive. By default
 //! (`RecoveryMode::TolerateTailCorruption`) recovery drops a tail that was interrupted. What it asks of the disk it does not say
-//! beyond that; the one here writes sectors of 512 bytes whole, in any order.
+//! beyond that; the one here writes sectors of 512 bytes whole, in any order. Of batches written without a sync it says nothing
+//! that a power cut could break, so every batch here is synced.
 //!
 //! It scans, locks and syncs its directory past the seam. So there is a real directory, of empty files with the right names,
 //! and on the simulated disk names are durable at once: whether it syncs its directory in time cannot be judged here.
@@ -168,13 +169,12 @@ impl MessageExt for Entry {
 #[derive(Debug)]
 pub enum Op {
     /// A batch for some groups. Each gets entries from an index on; what it had from there on is replaced.
-    Write { parts: Vec<(u64, u64, Vec<Bytes>)>, sync: bool },
+    Write(Vec<(u64, u64, Vec<Bytes>)>),
     /// Files that are not needed any more are rewritten and removed.
     Purge,
 }
 
-/// `LAZY`: some batches are written without a sync, so that several can be in the page cache when the power fails.
-pub struct Store<const LAZY: bool> {
+pub struct Store {
     // Before the directory, which it has open.
     engine: Engine<Files>,
     _dir: TempDir,
@@ -184,7 +184,7 @@ fn last(state: &BTreeMap<(u64, u64), Bytes>, region: u64) -> u64 {
     state.range((region, 0)..(region + 1, 0)).next_back().map_or(0, |((_, index), _)| *index)
 }
 
-impl<const LAZY: bool> Subject for Store<LAZY> {
+impl Subject for Store {
     type Op = Op;
     /// Entries by group and index.
     type State = BTreeMap<(u64, u64), Bytes>;
@@ -213,11 +213,11 @@ impl<const LAZY: bool> Subject for Store<LAZY> {
             });
             parts.push((region, u64::from(index), entries.collect()));
         }
-        Op::Write { parts, sync: !LAZY || draw.percent(40) }
+        Op::Write(parts)
     }
 
     fn expect(state: &mut Self::State, op: &Op) {
-        let Op::Write { parts, .. } = op else { return };
+        let Op::Write(parts) = op else { return };
         for (region, index, entries) in parts {
             state.retain(|(of, at), _| of != region || at < index);
             state.extend((*index..).zip(entries).map(|(at, entry)| ((*region, at), entry.clone())));
@@ -243,7 +243,7 @@ impl<const LAZY: bool> Subject for Store<LAZY> {
 
     fn apply(&mut self, op: &Op) -> Result<Ack, Failure> {
         match op {
-            Op::Write { parts, sync } => {
+            Op::Write(parts) => {
                 let mut batch = LogBatch::default();
                 for (region, index, entries) in parts {
                     let entry = |(at, entry): (u64, &Bytes)| {
@@ -255,8 +255,8 @@ impl<const LAZY: bool> Subject for Store<LAZY> {
                     let entries: Vec<_> = (*index..).zip(entries).map(entry).collect();
                     batch.add_entries::<Entry>(*region, &entries)?;
                 }
-                self.engine.write(&mut batch, *sync)?;
-                Ok(if *sync { Ack::Durable } else { Ack::Accepted })
+                self.engine.write(&mut batch, true)?;
+                Ok(Ack::Durable)
             }
             Op::Purge => {
                 aside(|| self.engine.purge_expired_files())?;
