@@ -29,8 +29,9 @@ mod damage;
 mod durable;
 #[path = "api/faults.rs"]
 mod faults;
-#[path = "api/log.rs"]
+#[path = "api/inbox.rs"]
 mod inbox;
+#[path = "api/log.rs"]
 mod log;
 #[path = "api/opening.rs"]
 mod opening;

@@ -47,7 +47,7 @@ fn each_blind_spot_turns_a_campaign_red() {
             KeepsNames => (Result::NotMeasured, "create_lost"),
             KeepsPages => (Result::NotMeasured, "sync_error_xfs"),
             KeepsSizes => (Result::NotMeasured, "size_lost"),
-            SparesRecoveries => (Result::NotMeasured, "crash_in_recovery"),
+            SparesRecoveries => (Result::NotMeasured, "crash_in_that_again"),
             AlwaysHasSpace => (Result::NotMeasured, "no_space_write"),
             AcceptsLoss => (Result::HarnessBroken, "forged_loss"),
             AcceptsInvention => (Result::HarnessBroken, "forged_"),

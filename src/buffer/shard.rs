@@ -127,6 +127,9 @@ impl Shard {
                 if which == Tails::All || which == Tails::Due && buffer.tail_is_due(limits.batch_points) {
                     buffer.end_tail(maker, limits.batch_points);
                 }
+                if buffer.waiting_points() == 0 {
+                    return false;
+                }
                 outcome = buffer.append_waiting(*tag, maker, append);
                 // Before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
                 let points = buffer.appended_points();

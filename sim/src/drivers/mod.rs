@@ -244,8 +244,12 @@ mod tests {
     use crate::runner::quiet_panics;
     use tidewall::disk::MemDisk;
 
-    fn verdict(run: impl FnOnce() -> Step) -> Verdict {
+    fn verdict(run: impl FnOnce()) -> Verdict {
         quiet_panics();
+        let run = || {
+            run();
+            Ok(())
+        };
         watched(None, run).expect_err("it panics").verdict
     }
 
@@ -253,10 +257,10 @@ mod tests {
     fn a_panic_of_the_engine_is_a_finding_and_one_of_the_test_bed_is_not() {
         assert_eq!(verdict(|| panic!("in sim/src")), Verdict::HarnessBroken);
         let engine = || MemDisk::new().damage("no such file", |_| ());
-        assert_eq!(verdict(|| Ok(engine())), Verdict::Stuck, "that was in the engine's sources");
+        assert_eq!(verdict(engine), Verdict::Stuck, "that was in the engine's sources");
         // Who waits for a thread that has panicked panics, too: the first one counts.
         let waits = || std::panic::catch_unwind(engine).expect("the thread ends");
-        assert_eq!(verdict(|| Ok(waits())), Verdict::Stuck);
+        assert_eq!(verdict(waits), Verdict::Stuck);
         assert_eq!(Verdict::Stuck.exit_code(), 1);
         assert_eq!(Verdict::HarnessBroken.exit_code(), 2);
     }
