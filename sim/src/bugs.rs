@@ -4,10 +4,10 @@
 //! a matter of luck, so there are several hunts with seeds of their own, and their median counts. The seeds are fixed: the
 //! same commit gives the same table, on however many threads.
 //!
-//! `sim/bugs.csv` has the medians of [`HUNTS_RECORDED`] hunts. A bug that has become more than [`HARDER`] times harder to
+//! `sim/bugs.csv` has the medians of earlier hunts (`sim bugs --campaigns 3 --write`). A bug that has become more than [`HARDER`] times harder to
 //! find than that is one that the bed is about to miss. Medians of a few hunts go up and down by themselves, every time that
-//! a change makes the seeds mean something else. So one that is too high is not believed before as many hunts say so as
-//! made the record; and below [`NOISE`] runs nothing is compared, since whether a bug takes three runs or twenty says
+//! a change makes the seeds mean something else. So one that is too high is not believed before [`HUNTS_TO_BE_SURE`]
+//! hunts say so; and below [`NOISE`] runs nothing is compared, since whether a bug takes three runs or twenty says
 //! which seeds came first and no more.
 
 use crate::drivers::{self, Driver};
@@ -25,8 +25,8 @@ use tidewall::plant::Bug;
 
 /// A hunt gives up after so many runs: the standard campaign.
 pub const RUNS_MAX: u64 = 20_000;
-/// Hunts whose median is recorded.
-pub const HUNTS_RECORDED: u64 = 25;
+/// Hunts after which a median is believed that is too high.
+pub const HUNTS_TO_BE_SURE: u64 = 25;
 /// A bug may become so many times harder to find.
 pub const HARDER: u64 = 4;
 /// Medians below this count as this.
@@ -141,7 +141,7 @@ pub fn hunt(bugs: &[Bug], hunts: u64, jobs: NonZero<usize>, tick: impl Fn()) -> 
 /// Hunts those that seem to have become harder to find as often as it takes to be sure.
 pub fn make_sure(findings: &mut [Finding], jobs: NonZero<usize>) {
     let is_suspect = |finding: &Finding| finding.complaint() == Some(HARDER_TO_FIND);
-    more(findings, |finding| if is_suspect(finding) { HUNTS_RECORDED } else { 0 }, jobs, || ());
+    more(findings, |finding| if is_suspect(finding) { HUNTS_TO_BE_SURE } else { 0 }, jobs, || ());
 }
 
 /// Goes on until there are as many hunts of each as `wanted` says.

@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Instant;
 use tidewall::plant::Bug;
-use tidewall_sim::bugs::{self, ELSEWHERE, Finding, HUNTS_RECORDED, SURVIVES};
+use tidewall_sim::bugs::{self, ELSEWHERE, Finding, SURVIVES};
 use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::runner;
 
@@ -48,7 +48,7 @@ pub fn bugs(args: &BugsArgs) -> Result<u8, Unusable> {
     }
     let begin = Instant::now();
     let jobs = args.jobs.unwrap_or_else(runner::processors);
-    let hunts = if args.write.is_some() { HUNTS_RECORDED } else { args.campaigns };
+    let hunts = args.campaigns;
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(hunts * chosen.len() as u64) };
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} campaigns, {eta} left");
     bar.set_style(style.expect("the template is a constant"));
