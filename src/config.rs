@@ -113,8 +113,8 @@ impl Default for Config {
 const SEGMENTS_LIMIT: usize = 999;
 
 impl Config {
-    /// The backlog of full batches at which the logger is woken: two thirds of what would be written at once if a point took 17
-    /// bytes, which is about a megabyte of tails, and no more than half of what writers wait at.
+    /// The backlog at which the logger is woken: two thirds of what would be written at once if a point took 17 bytes, and no
+    /// more than half of what writers wait at.
     pub(crate) fn wake_points(&self) -> u64 {
         (self.staging_bytes / ENTRY_BYTES / 3 * 2).min(self.backlog_points / 2).max(1) as u64
     }

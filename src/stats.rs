@@ -36,7 +36,7 @@ pub struct Stats {
     pub backpressure_waits: u64,
     /// Nanoseconds that these took.
     pub backpressure_ns: u64,
-    /// Points in full batches that wait for the log.
+    /// Points that are encoded and wait for the log: full batches, and smaller ones for which it had no room.
     pub backlog_points: u64,
     /// Flushes that wrote an edit.
     pub flushes: u64,
