@@ -130,8 +130,10 @@ impl Caller {
             // Errors end no thread: on a disk that is sound again, a ring in each stream is answered.
             self.disk.heal();
             let count = config.batch_points * (wake as usize).div_ceil(config.batch_points);
+            // And more than wait in an inbox, where they make no batch full.
+            let count = count.min(8).max(config.inbox_points + 1);
             for tag in TAGS {
-                let keys: Vec<_> = (0..count.min(8)).map(|index| (tag, -1 - index as i64)).collect();
+                let keys: Vec<_> = (0..count).map(|index| (tag, -1 - index as i64)).collect();
                 for _ in 0..2 * config.wal_streams + 2 {
                     let refused = self.world.lock().reports.iter().filter(|(_, _, erred)| *erred).count();
                     self.call(engine, &Op::Write(keys.clone()), 0);
