@@ -115,12 +115,12 @@ const SEGMENTS_LIMIT: usize = 999;
 impl Config {
     /// The backlog at which the logger is woken: two thirds of what would be written at once if a point took 17 bytes, and no
     /// more than half of what writers wait at.
-    pub(crate) fn wake_points(&self) -> u64 {
+    pub fn wake_points(&self) -> u64 {
         (self.staging_bytes / ENTRY_BYTES / 3 * 2).min(self.backlog_points / 2).max(1) as u64
     }
 
     /// Independently locked parts of the tag table of one stream.
-    pub(crate) fn stream_shards(&self) -> usize {
+    pub fn stream_shards(&self) -> usize {
         self.shards.div_ceil(self.wal_streams).next_power_of_two()
     }
 

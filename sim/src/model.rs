@@ -28,12 +28,26 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Of a run in which this broke, or nothing, and a store was opened so often after a crash.
+    pub(crate) fn of_run(violation: Option<&Violation>, recoveries: u64) -> Verdict {
+        match violation {
+            Some(violation) => violation.verdict,
+            None if recoveries == 0 => Verdict::NotMeasured,
+            None => Verdict::Survived,
+        }
+    }
+
+    /// A promise of the store broke. Otherwise all held, or nothing is known of it.
+    pub fn is_broken_promise(self) -> bool {
+        matches!(self, Verdict::Lost | Verdict::Invented | Verdict::Stuck)
+    }
+
     /// The exit status that says so: 0 all held, 1 a promise broke, 2 nothing is known.
     pub fn exit_code(self) -> u8 {
         match self {
             Verdict::Survived => 0,
-            Verdict::Lost | Verdict::Invented | Verdict::Stuck => 1,
-            Verdict::NotMeasured | Verdict::HarnessBroken => 2,
+            verdict if verdict.is_broken_promise() => 1,
+            _ => 2,
         }
     }
 }

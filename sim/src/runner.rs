@@ -151,7 +151,7 @@ pub fn run(campaign: &Campaign<'_>, tick: impl Fn(u64) + Sync, hung: impl Fn(u64
 impl Sum {
     /// How many of the failing seeds broke a promise of the engine: in the others the test bed went wrong.
     pub fn violations(&self) -> u64 {
-        self.failures.iter().filter(|failure| failure.violation.verdict.exit_code() == 1).count() as u64
+        self.failures.iter().filter(|failure| failure.violation.verdict.is_broken_promise()).count() as u64
     }
 
     fn add_seed(&mut self, campaign: &Campaign<'_>, seed: u64) {

@@ -125,7 +125,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     if let Some(path) = &args.write_known {
         std::fs::write(path, known::write(&sum.coverage, sum.seeds))?;
     }
-    let broke = sum.failures.iter().find(|failure| failure.violation.verdict.exit_code() == 1);
+    let broke = sum.failures.iter().find(|failure| failure.violation.verdict.is_broken_promise());
     let shrink = broke.map(|failure| shrink_line(args, failure.seed));
     let replay = sum.failures.iter().map(|failure| failure.seed).chain(sum.diverged.iter().copied()).next();
     let replay = replay.map(|seed| replay_line(args, seed));
@@ -151,7 +151,7 @@ fn print_failure(args: &RunArgs, failure: &Failure) {
         return println!("seed {}: {}", failure.seed, failure.violation);
     }
     // What the test bed did wrong is no violation, for whoever adds these up.
-    let kind = if failure.violation.verdict.exit_code() == 1 { "violation" } else { "harness_broken" };
+    let kind = if failure.violation.verdict.is_broken_promise() { "violation" } else { "harness_broken" };
     let object = json!({
         "kind": kind,
         "seed": failure.seed,

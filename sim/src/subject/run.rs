@@ -76,11 +76,7 @@ pub struct Outcome {
 impl Outcome {
     /// How it ended: `NotMeasured` where nothing broke and no store was opened after a crash.
     pub fn verdict(&self) -> Verdict {
-        match &self.violation {
-            Some(violation) => violation.verdict,
-            None if self.counts.recoveries == 0 => Verdict::NotMeasured,
-            None => Verdict::Survived,
-        }
+        Verdict::of_run(self.violation.as_ref(), self.counts.recoveries)
     }
 }
 

@@ -26,6 +26,7 @@ use num_bigint::BigUint;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tidewall::Config;
 
@@ -236,12 +237,15 @@ impl Explorer {
         }
         self.trail.push(Level { chooser: chooser.clone(), cut: None });
         let shown = reopen(&disk, &self.config, duty, &Timeline::default())?;
-        let survived = match self.judged.get(&(digest, shown.state)) {
-            Some(survived) => survived.clone(),
-            None => shown.judge(duty)?,
+        if self.judged.len() >= self.limit {
+            // It saves time and decides nothing.
+            self.judged.clear();
+        }
+        let survived = match self.judged.entry((digest, shown.state)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => new.insert(shown.judge(duty)?).clone(),
         };
         shown.check_watermarks(duty)?;
-        self.judged.insert((digest, shown.state), survived.clone());
         Ok(Leaf { chooser, disk, shown, survived })
     }
 

@@ -31,9 +31,9 @@ impl Run<'_> {
         }
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
         let tails = u64::from(self.shape.tags) * (config.batch_points as u64 - 1);
-        // The shards of a stream are a power of two.
-        let shards = (config.shards as u64).div_ceil(streams).next_power_of_two();
-        let inboxes = streams * shards.min(u64::from(self.shape.tags)) * config.inbox_points as u64;
+        let inboxes = streams
+            * (config.stream_shards() as u64).min(u64::from(self.shape.tags))
+            * config.inbox_points as u64;
         // Before each call the backlogs of the streams that it writes to are below their limit.
         let most = tails + inboxes + streams * (config.backlog_points as u64 - 1 + self.longest_write);
         if waiting > most {

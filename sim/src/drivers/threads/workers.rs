@@ -122,8 +122,7 @@ impl Caller {
         if is_final || self.disk.is_dead() || self.world.lock().closed {
             return;
         }
-        // As `Config::wake_points`: 17 bytes a point.
-        let wake = (config.staging_bytes / 17 / 3 * 2).min(config.backlog_points / 2).max(1) as u64;
+        let wake = config.wake_points();
         let streams = config.wal_streams as u64;
         let most = (wake - 1) * streams;
         if failures > 0 {
