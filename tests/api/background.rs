@@ -273,7 +273,9 @@ fn a_panic_in_a_background_thread_makes_the_engine_read_only_and_hangs_nobody() 
     ];
     for streams in [1, 3, 8] {
         for (failing, prefix) in places {
-            let store = Store::new(roomy_with_threads(streams));
+            // The 40 points of a stream take 538 bytes: enough for the flusher, and too little for a writer to flush.
+            let buffer_bytes = 1_000 * streams as u64;
+            let store = Store::new(Config { buffer_bytes, ..roomy_with_threads(streams) });
             let fault = Fault::new();
             let engine = store.open_hooked(fault.hook());
             let tags = tag_of_each(streams);
