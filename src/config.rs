@@ -50,11 +50,13 @@ pub struct Config {
     /// full. A point of most sensors takes one to four. More makes larger flushes, and longer recoveries.
     pub buffer_bytes: u64,
     /// Independently locked parts of the tag table, over all streams, rounded up to a power of two. With more of them writers
-    /// meet less often, and what a single point touches leaves the processor's cache sooner; each costs some 7 KB.
+    /// meet less often, and what a single point touches leaves the processor's cache sooner; each costs some 4 KB, and an
+    /// inbox of each writer.
     pub shards: usize,
-    /// Points, of calls with few of them, that wait in each of these parts before they are brought to the buffers of their tags all
-    /// at once, or as soon as the log asks for them: with many tags that costs a fraction of bringing each one there. Meanwhile
-    /// they make no batch full. 0 to 65,536; with 0 none waits.
+    /// Points, of calls with few of them, that a writer lets wait for each of these parts before they are brought to the buffers
+    /// of their tags all at once, or as soon as the log asks for them: with many tags that costs a fraction of bringing each
+    /// one there. Meanwhile they make no batch full. Eight writers have inboxes of their own, more share them. 0 to
+    /// 65,536; with 0 none waits.
     pub inbox_points: usize,
     /// *Geometry.* Log streams, 1 to 16: independent rings of segments with syncs of their own. A tag belongs to one of
     /// them. More let more points be appended and synced at the same time, on disks that gain from it.

@@ -108,14 +108,15 @@ impl Stream {
     }
 
     /// Accepts those of a call's points that belong to this stream, in their order. Its few points of many tags share the
-    /// locks of their shards.
+    /// locks of their shards; points of one tag that stand together are accepted together, or none of them.
     pub(crate) fn accept_all(&self, points: &[Point]) -> Result<()> {
         let streams = self.shared.config.wal_streams;
         let is_own = |point: &Point| streams == 1 || point.tag_id().stream(streams) == self.number as usize;
         let accept_few = |points: &[Point]| {
             self.buffers.by_shard(points, is_own, |shard, points, positions| {
-                let each = positions.iter().map(|at| std::slice::from_ref(&points[usize::from(*at)]));
-                self.accept_in(shard, each)
+                let tag = |at: u16| points[usize::from(at)].tag;
+                let runs = positions.chunk_by(|a, b| a + 1 == *b && tag(*a) == tag(*b));
+                self.accept_in(shard, runs.map(|run| &points[run[0].into()..][..run.len()]))
             })
         };
         let (mut few_from, mut at) = (0, 0);
@@ -133,13 +134,12 @@ impl Stream {
     }
 
     fn accept_in<'a>(&self, shard: usize, runs: impl IntoIterator<Item = &'a [Point]>) -> Result<()> {
-        let mut guard = self.buffers.lock_at(shard);
-        // Under the shard's lock: `close` raises the flag before it goes through the shards.
-        if self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
-            return Err(Error::Closed);
-        }
-        let backlog = self.buffers.accept(&mut guard, shard, runs);
-        drop(guard);
+        // Asked under locks: `close` raises the flag before it goes through these.
+        let admit = || match self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        };
+        let backlog = self.buffers.accept(shard, runs, admit)?;
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
         if backlog.is_some_and(|points| points >= self.shared.config.wake_points()) {
@@ -178,6 +178,9 @@ impl Stream {
 
     /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
     pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
+        if which != Tails::Full {
+            self.buffers.take_in_all();
+        }
         let mut from = 0;
         while let Some(shard) = self.buffers.next_with(which, from) {
             from = shard + 1;

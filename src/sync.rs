@@ -10,6 +10,7 @@
 //! | rank | guards | taken by | held across I/O |
 //! |---|---|---|---|
 //! | `Flush` | a stream's turn to flush, and its active chunk | `flush`, `close`, the flusher, who found no free segment | yes: it is a turn |
+//! | `Lane` | points of small calls, by writer | `write`, `query`, `sync`, the logger | no |
 //! | `Shard` | the tag buffers of one shard | `write`, `query`, `sync`, the logger, seal and release | no |
 //! | `Wal` | a stream's log: ring, staging buffer, watermarks | append, group commit, rotation, retire | no: see `wal::turn` |
 //! | `Manifest` | the queue of edits | the end of a flush | no: the leader takes the writer out |
@@ -31,6 +32,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     Flush,
+    Lane,
     Shard,
     Wal,
     Manifest,
@@ -161,8 +163,9 @@ mod ranks {
     // Not the checkers' own: these count, and nobody waits for what they say.
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    const RANKS: [(Rank, &str); 8] = [
+    const RANKS: [(Rank, &str); 9] = [
         (Rank::Flush, "Flush"),
+        (Rank::Lane, "Lane"),
         (Rank::Shard, "Shard"),
         (Rank::Wal, "Wal"),
         (Rank::Manifest, "Manifest"),
@@ -295,8 +298,21 @@ mod imp {
     }
 
     pub(crate) mod thread {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
         pub(crate) type JoinHandle = std::thread::JoinHandle<()>;
         pub(crate) use std::thread::yield_now;
+
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+        thread_local! {
+            static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+
+        /// Tells this thread from others: they are numbered as they first ask. One that is ending has none of its own any more.
+        pub(crate) fn number() -> usize {
+            NUMBER.try_with(|number| *number).unwrap_or(0)
+        }
 
         /// Starts a named thread.
         ///
@@ -365,6 +381,18 @@ mod imp {
     pub(crate) mod thread {
         pub(crate) type JoinHandle = super::threads::JoinHandle<()>;
         pub(crate) use super::threads::yield_now;
+
+        /// Tells this thread from others.
+        #[cfg(shuttle)]
+        pub(crate) fn number() -> usize {
+            super::threads::current().id().into()
+        }
+
+        /// loom's threads have no numbers that can be read.
+        #[cfg(loom)]
+        pub(crate) fn number() -> usize {
+            0
+        }
 
         pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle {
             super::threads::Builder::new().name(name).spawn(body).expect("the checker gives us a thread")

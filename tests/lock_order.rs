@@ -12,7 +12,7 @@ use tidewall_sim::disk::{Armed, Effect, IoKind, SimDisk};
 use tidewall_sim::timeline::Timeline;
 
 /// As the table in `src/sync.rs` has them, outermost first.
-const RANKS: [&str; 7] = ["Flush", "Shard", "Wal", "Manifest", "Store", "Pool", "Leaf"];
+const RANKS: [&str; 8] = ["Flush", "Lane", "Shard", "Wal", "Manifest", "Store", "Pool", "Leaf"];
 
 fn config(wal_streams: usize, durability: Durability) -> Config {
     Config {
@@ -134,6 +134,7 @@ fn the_whole_lock_hierarchy_is_used_and_only_downwards() {
         ("Flush", "Store"),
         ("Flush", "Pool"),
         ("Flush", "Leaf"),
+        ("Lane", "Shard"),
         ("Shard", "Wal"),
         ("Shard", "Store"),
         ("Wal", "Leaf"),

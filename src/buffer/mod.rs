@@ -1,15 +1,15 @@
 //! Points in memory: a buffer per tag, in independently locked shards.
 //!
 //! ```text
-//!            sealed (immutable, being flushed)     open                waiting  tail       inbox of the shard
+//!            sealed (immutable, being flushed)     open                waiting  tail       inbox of its writer
 //!   ┌───────────┐ ┌───────────┐ ┌──────┬──────┬──────┐ ┌──────┬──────┐ ┌───────┐    ┌──────────────────────┐
 //!   │ Sealed    │ │ Sealed    │ │ run  │ run  │ run  │ │ run  │ run  │ │entries│ ◄─ │ points of many tags  │ ◄── write
 //!   └───────────┘ └───────────┘ └──────┴──────┴──────┘ └──────┴──────┘ └───────┘    └──────────────────────┘
 //!                                            in frames ┘ └ not yet
 //! ```
 //!
-//! A single point first goes into its shard's inbox, which is brought into the tag buffers when it is full, and for a sync: with
-//! many tags, one point at a time would wait for memory at each. A batch goes straight to its buffer.
+//! A single point first goes into an inbox of its writer's lane, which is brought into the tag buffers when it is full, and for a
+//! sync: with many tags, one point at a time would wait for memory at each. A batch goes straight to its buffer.
 //!
 //! A point is encoded once, by the thread that completes its batch, while the points are in that core's cache: the bytes
 //! of that run are what the frame carries, what memory keeps, what queries decode and what the block is made of. All the
@@ -20,6 +20,7 @@
 //! What is sealed is the open runs, and nothing that waits, so that a block holds only points with an LSN. A sealed
 //! buffer stays visible to queries until a version that names its block is published.
 
+mod lane;
 mod runs;
 mod shard;
 mod tag;

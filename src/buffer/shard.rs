@@ -1,5 +1,6 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
+use super::lane::{Lane, Lanes};
 use super::tag::{AppendBatch, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
 use crate::codec::run::Run;
@@ -10,6 +11,7 @@ use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::ops::RangeBounds;
 
 /// Which tails a call wants appended.
@@ -37,10 +39,6 @@ pub(crate) enum Scope {
 /// One independently locked part of the tag table.
 #[derive(Default)]
 pub(crate) struct Shard {
-    /// Points that have been accepted and are in no buffer yet, in that order. Bringing one point to its tag, of many, is a
-    /// cache miss or three, and with a lock and an unlock around it nothing overlaps. Here they wait until so many
-    /// have come together that some hit the same buffer, and the misses of the others overlap.
-    inbox: Vec<Point>,
     tags: FxHashMap<TagId, TagBuffer>,
     /// Every tag with a tail or a run for the log, once, in the order in which they got it. A list, because the order of a
     /// hash map must not decide the order of frames. A tag that has nothing left stays on it until the list is next
@@ -61,43 +59,15 @@ impl Shard {
 
     /// Gives a tag an empty buffer, whatever it had: for the planted bug C6.
     pub(crate) fn make(&mut self, tag: TagId) {
-        self.inbox.retain(|point| point.tag != tag.get());
         self.tags.insert(tag, TagBuffer::default());
     }
 
-    /// Accepts points of one tag. A few of them may go into the inbox; `true` if they have, and nothing else has changed.
-    fn accept(&mut self, tag: TagId, points: &[Point], limits: &Limits) -> bool {
-        let few = limits.few();
-        if points.len() > few {
-            self.sort_inbox(limits);
-            self.push(tag, points, limits);
-            return false;
-        }
-        let was_empty = self.inbox.is_empty();
-        match points {
-            [point] => self.inbox.push(*point),
-            _ => self.inbox.extend_from_slice(points),
-        }
-        if self.inbox.len() + few > limits.inbox_points {
-            self.sort_inbox(limits);
-            return false;
-        }
-        !was_empty
-    }
-
-    /// The points of a tag that are not in its buffer yet; they are later than those that are.
-    fn in_inbox(&self, tag: TagId) -> impl Iterator<Item = &Point> {
-        self.inbox.iter().filter(move |point| point.tag == tag.get())
-    }
-
-    /// Brings every point of the inbox into the buffer of its tag.
-    fn sort_inbox(&mut self, limits: &Limits) {
-        let mut inbox = std::mem::take(&mut self.inbox);
+    /// Brings every point of an inbox into the buffer of its tag.
+    fn take_in(&mut self, inbox: &mut Vec<Point>, limits: &Limits) {
         for points in inbox.chunk_by(|a, b| a.tag == b.tag) {
             self.push(points[0].tag_id(), points, limits);
         }
         inbox.clear();
-        self.inbox = inbox;
     }
 
     fn push(&mut self, tag: TagId, points: &[Point], limits: &Limits) {
@@ -116,9 +86,6 @@ impl Shard {
 
     /// Appends what waits for the log, and makes runs of tails for it.
     fn append_tails(&mut self, which: Tails, limits: &Limits, append: &mut AppendBatch) -> Result<Drained> {
-        if which != Tails::Full {
-            self.sort_inbox(limits);
-        }
         let mut outcome = Ok(Drained::All);
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
         let mut visit = |tag: &TagId, buffer: &mut TagBuffer| {
@@ -253,11 +220,13 @@ fn sort_into_bins(numbers: &mut [u16], bin: impl Fn(&u16) -> usize) {
 
 /// On cache lines of its own: writers of one shard do not slow those of its neighbour.
 #[repr(align(128))]
-struct Padded<T>(T);
+pub(super) struct Padded<T>(pub(super) T);
 
 /// The tag buffers of one stream.
 pub(crate) struct Buffers {
     shards: Box<[Padded<Mutex<Shard>>]>,
+    /// Points that are in no buffer yet; none wait if the inboxes have no room.
+    lanes: Option<Lanes>,
     /// Shards that have points which are in no frame.
     unlogged: Marks,
     /// Those that have runs which are in none.
@@ -275,15 +244,17 @@ pub(crate) struct Buffers {
 impl Buffers {
     pub(crate) fn new(config: &Config) -> Buffers {
         let shards = config.stream_shards();
+        let limits = Limits {
+            batch_points: config.batch_points,
+            block_points: config.block_points,
+            inbox_points: config.inbox_points,
+        };
         Buffers {
             shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
+            lanes: (config.inbox_points > 0).then(|| Lanes::new(shards, limits.few())),
             unlogged: Marks::new(shards),
             waiting: Marks::new(shards),
-            limits: Limits {
-                batch_points: config.batch_points,
-                block_points: config.block_points,
-                inbox_points: config.inbox_points,
-            },
+            limits,
             sealed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             backlog: Padded(AtomicU64::new(0)),
@@ -310,6 +281,7 @@ impl Buffers {
     /// Waits for every writer that is in a shard now: whoever comes later sees what was done before this call. A pass does
     /// not do that, since it leaves out the shards that nobody has marked yet.
     pub(crate) fn wait_for_writers(&self) {
+        self.lanes.iter().for_each(Lanes::wait_for_writers);
         self.shards.iter().for_each(|shard| drop(shard.0.lock()));
     }
 
@@ -322,18 +294,64 @@ impl Buffers {
         self.shards[index].0.lock()
     }
 
-    /// Accepts runs, each of points of one tag of this locked shard. Returns the backlog if that has made it longer.
+    /// Accepts runs, each of points of one tag, that belong to this shard. `admit` is asked under the locks that
+    /// [`wait_for_writers`](Buffers::wait_for_writers) takes. Returns the backlog if it is longer now.
     pub(crate) fn accept<'a>(
         &self,
-        shard: &mut Shard,
-        index: usize,
+        shard: usize,
         runs: impl IntoIterator<Item = &'a [Point]>,
-    ) -> Option<u64> {
-        let mut is_as_counted = true;
+        admit: impl Fn() -> Result<()>,
+    ) -> Result<Option<u64>> {
+        let mut lane = None;
+        let backlog = Cell::new(None);
+        let note = |longer: Option<u64>| backlog.set(longer.or(backlog.get()));
         for points in runs {
-            is_as_counted &= shard.accept(points[0].tag_id(), points, &self.limits);
+            let tag = points[0].tag_id();
+            match &self.lanes {
+                Some(lanes) if !self.is_many(points) => {
+                    let let_go = |lane: &mut Lane, shard| note(self.take_in(lane, shard));
+                    let held = lanes.lane_for(tag, lane.take(), let_go);
+                    let held = lane.insert(held);
+                    admit()?;
+                    if held.push(shard, points) + self.limits.few() > self.limits.inbox_points {
+                        note(self.take_in(held, shard));
+                    }
+                }
+                lanes => {
+                    drop(lane.take());
+                    // What came before it.
+                    if let Some(mut waiting) = lanes.as_ref().and_then(|lanes| lanes.find(tag)) {
+                        note(self.take_in(&mut waiting, shard));
+                    }
+                    let mut guard = self.lock_at(shard);
+                    admit()?;
+                    guard.push(tag, points, &self.limits);
+                    note(self.count(shard, &mut guard));
+                }
+            }
         }
-        if is_as_counted { None } else { self.count(index, shard) }
+        Ok(backlog.get())
+    }
+
+    /// Brings what waits in a lane for a shard into the buffers there. Returns the backlog if it is longer now.
+    fn take_in(&self, lane: &mut Lane, index: usize) -> Option<u64> {
+        let inbox = lane.inbox(index);
+        if inbox.is_empty() {
+            return None;
+        }
+        let mut shard = self.lock_at(index);
+        shard.take_in(inbox, &self.limits);
+        self.count(index, &mut shard)
+    }
+
+    /// Brings into the buffers what waits for them: before a pass over more than full batches.
+    pub(crate) fn take_in_all(&self) {
+        let lanes = self.lanes.iter().flat_map(Lanes::used).skip(plant::on(Bug::T3).into());
+        for mut lane in lanes.filter(|lane| lane.points() > 0) {
+            for shard in 0..self.shards.len() {
+                self.take_in(&mut lane, shard);
+            }
+        }
     }
 
     /// Whether points of one tag are too many for an inbox.
@@ -369,7 +387,7 @@ impl Buffers {
 
     /// Brings the counts and the marks of all shards up to date with a locked one. Returns the backlog if it is longer now.
     fn count(&self, index: usize, shard: &mut Shard) -> Option<u64> {
-        self.unlogged.put(index, !(shard.inbox.is_empty() && shard.unlogged.is_empty()));
+        self.unlogged.put(index, !shard.unlogged.is_empty());
         self.waiting.put(index, !shard.waiting.is_empty());
         let bytes = std::mem::take(&mut shard.maker.appended_bytes);
         if bytes > 0 {
@@ -473,38 +491,45 @@ impl Buffers {
         range: &impl RangeBounds<i64>,
         older: impl FnOnce() -> R,
     ) -> (Recent, R) {
+        // Until the shard is locked: nothing may go from there to here in between.
+        let lane = self.lanes.as_ref().and_then(|lanes| lanes.find(tag));
         let shard = self.lock(tag);
         let mut recent = shard.tags.get(&tag).map(|buffer| buffer.recent(range)).unwrap_or_default();
-        let in_range = |point: &&Point| range.contains(&point.ts_us);
-        recent.tail.extend(shard.in_inbox(tag).filter(in_range).map(Point::entry));
+        if let Some(lane) = lane {
+            let in_range = |point: &&Point| range.contains(&point.ts_us);
+            recent.tail.extend(lane.of_tag(self.index(tag), tag).filter(in_range).map(Point::entry));
+        }
         let _shard = (!plant::on(Bug::R3)).then_some(shard);
         (recent, older())
     }
 
     /// The latest time of the points of a tag in memory.
     pub(crate) fn latest_ts(&self, tag: TagId) -> Option<i64> {
-        let shard = self.lock(tag);
-        let in_buffer = shard.tags.get(&tag).and_then(TagBuffer::latest_ts);
-        in_buffer.max(shard.in_inbox(tag).map(|point| point.ts_us).max())
+        let lane = self.lanes.as_ref().and_then(|lanes| lanes.find(tag));
+        let in_lane =
+            lane.as_ref().and_then(|lane| lane.of_tag(self.index(tag), tag).map(|point| point.ts_us).max());
+        in_lane.max(self.lock(tag).tags.get(&tag).and_then(TagBuffer::latest_ts))
     }
 
     /// Tags with points in memory, in no order, some of them twice.
     pub(crate) fn tags(&self) -> Vec<TagId> {
         let mut tags = Vec::new();
+        // The way that points go: what has left a lane meanwhile is in its shard.
+        for lane in self.lanes.iter().flat_map(Lanes::used) {
+            tags.extend(lane.all().map(Point::tag_id));
+        }
         for shard in &self.shards {
             let shard = shard.0.lock();
-            tags.extend(shard.inbox.iter().filter_map(|point| TagId::new(point.tag)));
             tags.extend(shard.tags.iter().filter(|(_, buffer)| buffer.points() > 0).map(|(tag, _)| *tag));
         }
         tags
     }
 
-    /// Points in memory.
+    /// Points in memory; some of those that are on their way from a lane to their shard meanwhile count twice.
     pub(crate) fn points(&self) -> u64 {
-        let points = |shard: &Padded<Mutex<Shard>>| {
-            let shard = shard.0.lock();
-            shard.inbox.len() + shard.tags.values().map(TagBuffer::points).sum::<usize>()
-        };
-        self.shards.iter().map(points).sum::<usize>() as u64
+        let in_lanes: usize = self.lanes.iter().flat_map(Lanes::used).map(|lane| lane.points()).sum();
+        let points =
+            |shard: &Padded<Mutex<Shard>>| shard.0.lock().tags.values().map(TagBuffer::points).sum::<usize>();
+        (in_lanes + self.shards.iter().map(points).sum::<usize>()) as u64
     }
 }

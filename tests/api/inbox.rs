@@ -113,3 +113,44 @@ fn a_call_with_points_of_many_tags_is_as_if_they_came_one_by_one() {
         check(&store.reopen(engine));
     }
 }
+
+#[test]
+fn points_of_a_tag_that_many_threads_take_turns_on_stay_in_order() {
+    // Each thread has its own inboxes, and a tag moves from one's to the other's when it is the other that writes to it: with
+    // inboxes of 16, at every second call. Half of the tags stay with one thread. In between, longer runs take another way.
+    for shards in [1, 8] {
+        let store = Store::new(Config { shards, ..config() });
+        let engine = store.open();
+        for turn in 0..120 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for tag in (1..=12).filter(|tag| tag % 2 == 0 || turn % 3 == 0) {
+                        engine.write(point(tag, turn)).unwrap();
+                        // The last of all writes to this key.
+                        engine.write(Point::new(tag, -1, turn as f64)).unwrap();
+                    }
+                    if turn % 10 == 9 {
+                        let long: Vec<_> = (0..5).map(|n| Point::new(13, -1, f64::from(n))).collect();
+                        engine.write_batch(&long).unwrap();
+                        engine.write(Point::new(13, -1, turn as f64)).unwrap();
+                    }
+                });
+            });
+        }
+        let check = |engine: &tidewall::Engine| {
+            for tag in 1..=12 {
+                let turns = (0..120).filter(|turn| tag % 2 == 0 || turn % 3 == 0);
+                let last = if tag % 2 == 0 { 119.0 } else { 117.0 };
+                let expected: Vec<_> = [Point::new(tag, -1, last)]
+                    .into_iter()
+                    .chain(turns.map(|turn| point(tag, turn)))
+                    .collect();
+                assert_holds(engine, tag, &expected);
+            }
+            assert_holds(engine, 13, &[Point::new(13, -1, 119.0)]);
+        };
+        check(&engine);
+        engine.sync().unwrap();
+        check(&store.reopen(engine));
+    }
+}

@@ -1,0 +1,166 @@
+//! Where the points of small calls wait: a lane for each writer, in it an inbox for each shard.
+//!
+//! Bringing one point to its tag, of many, is a cache miss or three. In an inbox they wait until so many have come together that
+//! some hit the same buffer, and the misses of the others overlap. And a lane is nearly always locked by the same thread, so
+//! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to.
+//!
+//! What a tag's points must not do is overtake each other. So all that wait are in one lane, that of their *owner*: tags
+//! with the same bits of their hash share an entry in the table of owners, and a small call goes to the lane that stands there, whoever
+//! makes it. An entry is changed under the lock of the lane that it names, after that lane has let go of the points it
+//! concerns; so who finds his lane named there with its lock in his hands is right. A lane in which others often come by hands
+//! over the entry.
+
+use super::shard::Padded;
+use crate::plant::{self, Bug};
+use crate::point::{Point, TagId};
+use crate::sync::{AtomicU64, Guard, Mutex, Ordering, Rank, thread};
+// No checker's: without the lock of the lane that it names, an entry is no more than a guess.
+use std::sync::atomic::AtomicU8;
+
+/// Lanes. With more writers some share one.
+const LANES: usize = 8;
+/// Entries of the table of owners, for each shard. Of 100,000 tags in 64 shards one in three shares its entry.
+const OWNERS_PER_SHARD: usize = 4096;
+const NOBODY: u8 = 0;
+
+/// The points of small calls of one writer, by shard, in the order in which they were accepted.
+pub(super) struct Lane {
+    number: usize,
+    inboxes: Box<[Vec<Point>]>,
+    /// In all of them.
+    points: usize,
+    /// Calls with points from others since an entry was handed over.
+    of_others: usize,
+}
+
+impl Lane {
+    /// What waits for a shard, to be brought there now.
+    pub(super) fn inbox(&mut self, shard: usize) -> &mut Vec<Point> {
+        self.points -= self.inboxes[shard].len();
+        &mut self.inboxes[shard]
+    }
+
+    /// Adds points of a tag of this shard. Returns how many wait for it now.
+    pub(super) fn push(&mut self, shard: usize, points: &[Point]) -> usize {
+        let inbox = &mut self.inboxes[shard];
+        match points {
+            [point] => inbox.push(*point),
+            _ => inbox.extend_from_slice(points),
+        }
+        self.points += points.len();
+        inbox.len()
+    }
+
+    /// The points of a tag, which are later than those in its buffer.
+    pub(super) fn of_tag(&self, shard: usize, tag: TagId) -> impl Iterator<Item = &Point> {
+        self.inboxes[shard].iter().filter(move |point| point.tag == tag.get())
+    }
+
+    /// All that wait, by shard.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Point> {
+        self.inboxes.iter().flatten()
+    }
+
+    pub(super) fn points(&self) -> usize {
+        self.points
+    }
+}
+
+/// The lanes of one stream.
+pub(super) struct Lanes {
+    lanes: Box<[Padded<Mutex<Lane>>]>,
+    /// The number of a lane and one, or `NOBODY`.
+    owners: Box<[AtomicU8]>,
+    shards: usize,
+    /// So often others come until a lane hands over the entry of the last one.
+    patience: usize,
+    /// A bit for each lane that has been named in an entry.
+    used: AtomicU64,
+}
+
+impl Lanes {
+    pub(super) fn new(shards: usize, patience: usize) -> Lanes {
+        let lane = |number| {
+            let inboxes = (0..shards).map(|_| Vec::new()).collect();
+            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, points: 0, of_others: 0 }))
+        };
+        Lanes {
+            lanes: (0..LANES).map(lane).collect(),
+            owners: (0..shards * OWNERS_PER_SHARD).map(|_| AtomicU8::new(NOBODY)).collect(),
+            shards,
+            patience,
+            used: AtomicU64::new(0),
+        }
+    }
+
+    /// Its lower bits are those of the shard.
+    fn owner(&self, tag: TagId) -> &AtomicU8 {
+        &self.owners[tag.hash() as usize & (self.owners.len() - 1)]
+    }
+
+    /// Every lane that may hold points that were accepted before this call, locked, one after the other.
+    pub(super) fn used(&self) -> impl Iterator<Item = Guard<'_, Lane>> {
+        let used = self.used.load(Ordering::Acquire);
+        (0..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| self.lanes[lane].0.lock())
+    }
+
+    /// Waits for every writer that is in a lane now, or on its way into one that nobody has used.
+    pub(super) fn wait_for_writers(&self) {
+        self.lanes.iter().for_each(|lane| drop(lane.0.lock()));
+    }
+
+    /// The lane in which points of this tag wait, locked, if there is one.
+    pub(super) fn find(&self, tag: TagId) -> Option<Guard<'_, Lane>> {
+        let entry = self.owner(tag);
+        loop {
+            let owner = entry.load(Ordering::Relaxed);
+            let lane = usize::from(owner.checked_sub(1)?);
+            let guard = self.lanes[lane].0.lock();
+            if entry.load(Ordering::Relaxed) == owner {
+                return Some(guard);
+            }
+        }
+    }
+
+    /// The lane for points of this tag, locked: `held` if it is that. Before a lane hands over an entry, `let_go` brings what it has
+    /// for the entry's shard to where it belongs.
+    pub(super) fn lane_for<'a>(
+        &'a self,
+        tag: TagId,
+        mut held: Option<Guard<'a, Lane>>,
+        let_go: impl Fn(&mut Lane, usize),
+    ) -> Guard<'a, Lane> {
+        let entry = self.owner(tag);
+        let mine = thread::number() % LANES;
+        loop {
+            let owner = entry.load(Ordering::Relaxed);
+            let wanted = usize::from(owner.checked_sub(1).unwrap_or(mine as u8));
+            let mut lane = match held.take().filter(|lane| lane.number == wanted) {
+                Some(lane) => lane,
+                None => self.lanes[wanted].0.lock(),
+            };
+            if owner == NOBODY {
+                self.used.fetch_or(1 << wanted, Ordering::AcqRel);
+                let taken =
+                    entry.compare_exchange(NOBODY, wanted as u8 + 1, Ordering::Relaxed, Ordering::Relaxed);
+                if taken.is_ok() {
+                    return lane;
+                }
+            } else if entry.load(Ordering::Relaxed) == owner || plant::on(Bug::T2) {
+                if wanted == mine {
+                    return lane;
+                }
+                lane.of_others += 1;
+                if lane.of_others < self.patience {
+                    return lane;
+                }
+                lane.of_others = 0;
+                if !plant::on(Bug::T1) {
+                    let_go(&mut lane, tag.hash() as usize & (self.shards - 1));
+                }
+                self.used.fetch_or(1 << mine, Ordering::AcqRel);
+                entry.store(mine as u8 + 1, Ordering::Relaxed);
+            }
+        }
+    }
+}
