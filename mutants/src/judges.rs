@@ -1,0 +1,96 @@
+//! The judges: what a mutant has to get past to survive, the cheapest first.
+
+use crate::tree::Tree;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// A program that must end with 0.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    pub name: &'static str,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// Where tests find their files.
+    pub dir: PathBuf,
+}
+
+/// What is asked of whom, in this order.
+enum Call {
+    /// Unit tests of the engine.
+    Lib,
+    /// An integration test of the engine.
+    Test(&'static str),
+    /// A test of the member crate `tidewall-sim`.
+    SimTest(&'static str),
+    /// The command `sim`.
+    Sim(&'static [&'static str]),
+}
+
+const CALLS: &[(&str, Call)] = &[
+    ("unit tests", Call::Lib),
+    ("sequential", Call::Sim(&["run", "--seeds", "500", "--jobs", "1"])),
+    ("format", Call::Test("format")),
+    ("prop_formats", Call::Test("prop_formats")),
+    ("regressions", Call::Test("regressions")),
+    ("lock", Call::Test("lock")),
+    ("lock_order", Call::Test("lock_order")),
+    ("disk_conformance", Call::Test("disk_conformance")),
+    ("api", Call::Test("api")),
+    ("fuzz", Call::SimTest("fuzz")),
+    ("kill", Call::Test("kill")),
+    ("threads", Call::Sim(&["run", "--driver", "threads", "--seeds", "300", "--jobs", "1"])),
+];
+
+#[derive(Deserialize)]
+struct Artifact {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// Builds what the judges need, once, with all mutants inside.
+pub fn build(tree: &Tree) -> Result<Vec<Judge>> {
+    let mut tests = vec!["test", "--no-run", "--message-format=json", "-p", "tidewall", "--lib"];
+    let mut sim_tests = vec!["test", "--no-run", "--message-format=json", "-p", "tidewall-sim"];
+    for (_, call) in CALLS {
+        match call {
+            Call::Test(name) => tests.extend(["--test", name]),
+            Call::SimTest(name) => sim_tests.extend(["--test", name]),
+            Call::Lib | Call::Sim(_) => {}
+        }
+    }
+    let sim = ["build", "--release", "--message-format=json", "-p", "tidewall-sim", "--bin", "sim"];
+    let mut built = Vec::new();
+    for args in [&tests[..], &sim_tests, &sim] {
+        let output = tree.cargo().args(args).output().context("cargo")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cargo {}:\n{said}", args.join(" "));
+        let lines = String::from_utf8_lossy(&output.stdout);
+        built.extend(lines.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok()));
+    }
+    let find = |kind: &str, name: &str| {
+        let is = |target: &Target| target.name == name && target.kind.iter().any(|own| own == kind);
+        let mut found = built.iter().filter(|artifact| artifact.target.as_ref().is_some_and(is));
+        match found.find_map(|artifact| artifact.executable.clone()) {
+            Some(program) => Ok(program),
+            None => bail!("cargo has built no {kind} {name}"),
+        }
+    };
+    let of = |(name, call): &(&'static str, Call)| {
+        let (program, args, dir) = match call {
+            Call::Lib => (find("lib", "tidewall")?, &[][..], tree.dir.clone()),
+            Call::Test(test) => (find("test", test)?, &[][..], tree.dir.clone()),
+            Call::SimTest(test) => (find("test", test)?, &[][..], tree.dir.join("sim")),
+            Call::Sim(args) => (find("bin", "sim")?, *args, tree.dir.clone()),
+        };
+        let args = args.iter().map(|arg| arg.to_string()).collect();
+        Ok(Judge { name, program, args, dir })
+    };
+    CALLS.iter().map(of).collect()
+}
