@@ -85,7 +85,7 @@ struct Place {
     column: usize,
 }
 
-/// Asks cargo-mutants for all mutants of the engine, in the order of files and places.
+/// Asks cargo-mutants for all mutants of the engine but the registry of planted bugs, in the order of files and places.
 pub fn list(root: &Path) -> Result<Vec<Mutant>> {
     let output = Command::new("cargo")
         .args(["mutants", "--list", "--json", "--package", "tidewall", "--exclude", "src/plant.rs"])
@@ -95,6 +95,8 @@ pub fn list(root: &Path) -> Result<Vec<Mutant>> {
     ensure!(output.status.success(), "cargo mutants --list: {}", String::from_utf8_lossy(&output.stderr));
     let mut listed: Vec<Listed> = serde_json::from_slice(&output.stdout).context("cargo mutants --list")?;
     ensure!(!listed.is_empty(), "cargo mutants lists nothing");
+    // The models of loom, which `lib.rs` includes for that checker only, are tests.
+    listed.retain(|listed| !listed.file.contains(".."));
     listed.sort_by(|a, b| a.file.cmp(&b.file));
     let mut sources: HashMap<String, String> = HashMap::new();
     let mut ordinals: HashMap<(String, String), usize> = HashMap::new();

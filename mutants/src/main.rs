@@ -253,7 +253,7 @@ impl Judged<'_> {
                     let mut kept = self.kept.lock().expect("no thread has panicked");
                     kept.insert(outcome.key(), outcome);
                     // A run of hours should not be lost with its last minute.
-                    if at % 20 == 0 {
+                    if at.is_multiple_of(20) {
                         let _ = outcome::save(self.kept_at, kept.values());
                     }
                 }
