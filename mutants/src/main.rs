@@ -29,7 +29,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-use tree::{Absent, Tree};
+use tree::{Absent, Facts, Tree};
 use trial::{Limits, Sentence};
 
 /// Judges every mutant of the engine. Exit status: 0 what survives is what survivors.csv says; 1 it is not; 2 nothing was
@@ -157,29 +157,25 @@ fn install() -> Result<()> {
     Ok(())
 }
 
-/// Weaves, and finds out of each mutant that does not compile whether it does so on its own. That takes seconds for each,
-/// so it is kept for as long as the sources stay the same.
+/// Weaves, and finds out of each mutant that does not compile whether it does so on its own.
 fn weave(tree: &Tree, plain: &Tree, mutants: &[Mutant], work: &Path) -> Result<BTreeMap<u32, Absent>> {
-    let kept_at = work.join("unviable.txt");
-    let kept = std::fs::read_to_string(&kept_at).unwrap_or_default();
-    let mut known: BTreeSet<String> = kept.lines().map(String::from).collect();
-    let mut absent = tree.weave(mutants)?;
+    let mut facts = Facts::load(work.join("facts.txt"));
+    let mut absent = tree.weave(mutants, &mut facts)?;
     for mutant in mutants {
         if absent.get(&mutant.id) != Some(&Absent::NotWoven) {
             continue;
         }
-        let named = format!("{} of {:016x}", mutant.key, plain.hash(&mutant.file)?);
-        let (unviable, viable) = (format!("unviable {named}"), format!("viable {named}"));
-        if !known.contains(&unviable) && !known.contains(&viable) {
-            known.insert(if plain.is_viable(mutant)? { viable } else { unviable.clone() });
+        let hash = plain.hash(&mutant.file)?;
+        if !facts.has("unviable", mutant, hash) && !facts.has("viable", mutant, hash) {
+            let fact = if plain.is_viable(mutant)? { "viable" } else { "unviable" };
+            facts.add(fact, mutant, hash)?;
         }
-        if known.contains(&unviable) {
+        if facts.has("unviable", mutant, hash) {
             absent.insert(mutant.id, Absent::Unviable);
         } else {
             println!("not woven: {}", mutant.key);
         }
     }
-    std::fs::write(&kept_at, known.into_iter().map(|line| line + "\n").collect::<String>())?;
     Ok(absent)
 }
 

@@ -19,11 +19,36 @@ static ACTIVE: std::sync::LazyLock<u32> =
 pub(crate) fn on(id: u32) -> bool {
     *ACTIVE == id
 }
+
+/// What a function returns that returns an iterator and has mutants.
+pub(crate) enum Either<A, B> {
+    One(A),
+    Other(B),
+}
+
+impl<A: Iterator, B: Iterator<Item = A::Item>> Iterator for Either<A, B> {
+    type Item = A::Item;
+
+    fn next(&mut self) -> Option<A::Item> {
+        match self {
+            Either::One(one) => one.next(),
+            Either::Other(other) => other.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Either::One(one) => one.size_hint(),
+            Either::Other(other) => other.size_hint(),
+        }
+    }
+}
 "#;
 
 /// A copy of the repository.
 pub struct Tree {
-    root: PathBuf,
+    /// The engine's sources as they were when it was made: somebody may be at work on them.
+    sources: BTreeMap<String, String>,
     pub dir: PathBuf,
     pub target: PathBuf,
 }
@@ -39,10 +64,40 @@ pub enum Absent {
     NotWoven,
 }
 
+/// What the compiler has said of mutants: it takes seconds for each, so it is kept for as long as their files stay the same.
+pub struct Facts {
+    path: PathBuf,
+    lines: BTreeSet<String>,
+}
+
+impl Facts {
+    pub fn load(path: PathBuf) -> Facts {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        Facts { path, lines: text.lines().map(String::from).collect() }
+    }
+
+    fn line(fact: &str, mutant: &Mutant, hash: u64) -> String {
+        format!("{fact} {hash:016x} {}", mutant.key)
+    }
+
+    pub fn has(&self, fact: &str, mutant: &Mutant, hash: u64) -> bool {
+        self.lines.contains(&Facts::line(fact, mutant, hash))
+    }
+
+    pub fn add(&mut self, fact: &str, mutant: &Mutant, hash: u64) -> Result<()> {
+        self.lines.insert(Facts::line(fact, mutant, hash));
+        let text: String = self.lines.iter().flat_map(|line| [line, "\n"]).collect();
+        std::fs::write(&self.path, text).with_context(|| self.path.display().to_string())
+    }
+}
+
 /// All files of the repository that the judges are built from.
 fn files(root: &Path) -> Result<Vec<String>> {
-    let listed =
-        Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root).output().context("git ls-files")?;
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root)
+        .output()
+        .context("git ls-files")?;
     ensure!(listed.status.success(), "git ls-files failed");
     let listed = String::from_utf8(listed.stdout)?;
     let others = ["mutants/", "compare/", "adapters/", "docs/"];
@@ -62,10 +117,14 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
 impl Tree {
     /// Copies all but the sources of the engine.
     pub fn copy(root: &Path, dir: PathBuf) -> Result<Tree> {
-        let mut kept = BTreeSet::new();
+        let (mut kept, mut sources) = (BTreeSet::new(), BTreeMap::new());
         for name in files(root)? {
             let from = root.join(&name);
-            if !from.is_file() || name.starts_with("src/") {
+            if !from.is_file() {
+                continue;
+            }
+            if name.starts_with("src/") {
+                sources.insert(name, std::fs::read_to_string(from)?);
                 continue;
             }
             put(&dir.join(&name), &std::fs::read(from)?)?;
@@ -80,11 +139,11 @@ impl Tree {
         let quiet = config.replace("rustflags = [", "rustflags = [\"--cap-lints\", \"allow\", ");
         put(&dir.join(".cargo/config.toml"), quiet.as_bytes())?;
         let target = dir.join("target");
-        Ok(Tree { root: root.into(), dir, target })
+        Ok(Tree { sources, dir, target })
     }
 
-    fn source(&self, file: &str) -> Result<String> {
-        std::fs::read_to_string(self.root.join(file)).with_context(|| file.to_string())
+    fn source(&self, file: &str) -> Result<&str> {
+        self.sources.get(file).map(String::as_str).with_context(|| format!("{file} is no source"))
     }
 
     /// Tells whether a source is still the same.
@@ -94,34 +153,34 @@ impl Tree {
         Ok(hasher.finish())
     }
 
-    fn sources(&self) -> Result<Vec<String>> {
-        Ok(files(&self.root)?.into_iter().filter(|name| name.starts_with("src/")).collect())
-    }
-
     /// Writes the engine's sources with these mutants woven in.
     fn write(&self, mutants: &[&Mutant]) -> Result<HashMap<String, Woven>> {
         let mut woven = HashMap::new();
-        for file in self.sources()? {
-            let own: Vec<&Mutant> = mutants.iter().copied().filter(|mutant| mutant.file == file).collect();
-            let source = self.source(&file)?;
-            let parsed = syn::parse_file(&source).with_context(|| file.clone())?;
-            let mut new = weave::weave(&source, &parsed, &own);
+        for (file, source) in &self.sources {
+            let own: Vec<&Mutant> = mutants.iter().copied().filter(|mutant| mutant.file == *file).collect();
+            let parsed = syn::parse_file(source).with_context(|| file.clone())?;
+            let mut new = weave::weave(source, &parsed, &own);
             if file == "src/lib.rs" {
                 new.text.push_str("\nmod mutant;\n");
             }
-            put(&self.dir.join(&file), new.text.as_bytes())?;
-            woven.insert(file, new);
+            put(&self.dir.join(file), new.text.as_bytes())?;
+            woven.insert(file.clone(), new);
         }
         put(&self.dir.join("src/mutant.rs"), SWITCH.as_bytes())?;
         Ok(woven)
     }
 
     /// Weaves as many mutants as compile. Those that are missing, and why.
-    pub fn weave(&self, mutants: &[Mutant]) -> Result<BTreeMap<u32, Absent>> {
+    pub fn weave(&self, mutants: &[Mutant], facts: &mut Facts) -> Result<BTreeMap<u32, Absent>> {
         let mut absent = BTreeMap::new();
-        for file in self.sources()? {
-            let planted = Planted::of(&syn::parse_file(&self.source(&file)?)?);
-            let own = mutants.iter().filter(|mutant| mutant.file == file && planted.covers(&mutant.range));
+        for mutant in mutants {
+            if facts.has("not woven", mutant, self.hash(&mutant.file)?) {
+                absent.insert(mutant.id, Absent::NotWoven);
+            }
+        }
+        for (file, source) in &self.sources {
+            let planted = Planted::of(&syn::parse_file(source)?);
+            let own = mutants.iter().filter(|mutant| mutant.file == *file && planted.covers(&mutant.range));
             absent.extend(own.map(|mutant| (mutant.id, Absent::Planted)));
         }
         loop {
@@ -136,6 +195,9 @@ impl Tree {
                 return Ok(absent);
             }
             eprintln!("{} mutants do not compile in the woven engine", dropped.len());
+            for mutant in mutants.iter().filter(|mutant| dropped.contains(&mutant.id)) {
+                facts.add("not woven", mutant, self.hash(&mutant.file)?)?;
+            }
             absent.extend(dropped.into_iter().map(|id| (id, Absent::NotWoven)));
         }
     }
@@ -144,9 +206,7 @@ impl Tree {
     fn offenders(&self, woven: &HashMap<String, Woven>) -> Result<BTreeSet<u32>> {
         let mut offenders = BTreeSet::new();
         let mut others = Vec::new();
-        for error in
-            self.check(&["-p", "tidewall", "-p", "tidewall-shuttle", "--features", "tidewall/plant"])?
-        {
+        for error in self.check()? {
             let Some(span) = error.spans.iter().find(|span| span.is_primary) else { continue };
             let file =
                 span.file_name.split("src/").last().map(|rest| format!("src/{rest}")).unwrap_or_default();
@@ -163,16 +223,20 @@ impl Tree {
         Ok(offenders)
     }
 
-    fn check(&self, args: &[&str]) -> Result<Vec<Message>> {
-        let output = self.cargo().args(["check", "--lib", "--message-format=json"]).args(args).output()?;
-        let lines = String::from_utf8_lossy(&output.stdout);
-        let errors: Vec<Message> = lines
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Line>(line).ok()?.message)
-            .filter(|message| message.level.starts_with("error"))
-            .collect();
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() || !errors.is_empty(), "cargo check: {said}");
+    /// The compiler's errors in the engine, as it is, as it is built for shuttle, and without what only checked builds have.
+    fn check(&self) -> Result<Vec<Message>> {
+        let packages = ["-p", "tidewall", "-p", "tidewall-shuttle", "--features", "tidewall/plant"];
+        let mut errors = Vec::new();
+        for profile in ["dev", "release"] {
+            let mut cargo = self.cargo();
+            cargo.args(["check", "--lib", "--message-format=json", "--profile", profile]).args(packages);
+            let output = cargo.output().context("cargo check")?;
+            let lines = String::from_utf8_lossy(&output.stdout);
+            let messages = lines.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()?.message);
+            errors.extend(messages.filter(|message| message.level.starts_with("error")));
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success() || !errors.is_empty(), "cargo check: {said}");
+        }
         Ok(errors)
     }
 
@@ -190,10 +254,9 @@ impl Tree {
 
     /// Writes the sources with one mutant, as cargo-mutants does it.
     pub fn write_plain(&self, mutant: &Mutant) -> Result<()> {
-        for file in self.sources()? {
-            let source = self.source(&file)?;
-            let text = if file == mutant.file { weave::plain(&source, mutant) } else { source };
-            put(&self.dir.join(&file), text.as_bytes())?;
+        for (file, source) in &self.sources {
+            let mutated = (*file == mutant.file).then(|| weave::plain(source, mutant));
+            put(&self.dir.join(file), mutated.as_ref().unwrap_or(source).as_bytes())?;
         }
         Ok(())
     }
@@ -201,7 +264,7 @@ impl Tree {
     /// Whether the engine compiles with this mutant alone.
     pub fn is_viable(&self, mutant: &Mutant) -> Result<bool> {
         self.write_plain(mutant)?;
-        Ok(self.check(&["-p", "tidewall", "--features", "tidewall/plant"])?.is_empty())
+        Ok(self.check()?.is_empty())
     }
 }
 

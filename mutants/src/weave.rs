@@ -6,6 +6,7 @@
 //! A => x,                      A if !crate::mutant::on(9) => x,
 //! A if g => x,                 A if (if crate::mutant::on(10) { true } else { g }) => x,
 //! S { a: 1, ..base }           (if crate::mutant::on(11) { S { ..base } } else { S { a: 1, ..base } })
+//! fn f() -> impl Iterator<…>   if crate::mutant::on(12) { One(::std::iter::empty()) } else { Other({ … }) }
 //! ```
 //!
 //! The branch of a mutant is the *original* text with cargo-mutants' replacement in it, so that mutants inside it are not
@@ -38,6 +39,8 @@ struct Sites {
     in_let_chain: Vec<usize>,
     /// Bodies of functions, without their braces.
     bodies: HashMap<usize, Range<usize>>,
+    /// Those of functions that return an iterator.
+    iterators: HashMap<usize, Range<usize>>,
     /// Ends of the patterns of arms.
     arms: HashMap<usize, usize>,
     guards: HashMap<usize, Range<usize>>,
@@ -57,11 +60,38 @@ fn has_let(expr: &Expr) -> bool {
     }
 }
 
+/// A function that returns `impl Iterator` returns one type, and an early return would be of another.
+fn returns_iterator(signature: &syn::Signature) -> bool {
+    let syn::ReturnType::Type(_, returned) = &signature.output else { return false };
+    let syn::Type::ImplTrait(returned) = &**returned else { return false };
+    returned.bounds.iter().any(|bound| match bound {
+        syn::TypeParamBound::Trait(bound) => {
+            bound.path.segments.last().is_some_and(|last| last.ident == "Iterator")
+        }
+        _ => false,
+    })
+}
+
+/// Any other `impl Trait` that it returns, or a part of it.
+fn returns_impl(signature: &syn::Signature) -> bool {
+    struct Found(bool);
+    impl<'ast> Visit<'ast> for Found {
+        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
+            self.0 = true;
+        }
+    }
+    let mut found = Found(false);
+    found.visit_return_type(&signature.output);
+    found.0
+}
+
 impl Sites {
-    fn function(&mut self, block: &syn::Block) {
-        if let Some(first) = block.stmts.first() {
-            let inside =
-                range(block.brace_token.span.open()).end..range(block.brace_token.span.close()).start;
+    fn function(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let Some(first) = block.stmts.first() else { return };
+        let inside = range(block.brace_token.span.open()).end..range(block.brace_token.span.close()).start;
+        if returns_iterator(signature) {
+            self.iterators.insert(range(first.span()).start, inside);
+        } else if !returns_impl(signature) {
             self.bodies.insert(range(first.span()).start, inside);
         }
     }
@@ -108,18 +138,18 @@ impl<'ast> Visit<'ast> for Sites {
     }
 
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
-        self.function(&function.block);
+        self.function(&function.sig, &function.block);
         visit::visit_item_fn(self, function);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        self.function(&function.block);
+        self.function(&function.sig, &function.block);
         visit::visit_impl_item_fn(self, function);
     }
 
     fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
         if let Some(block) = &function.default {
-            self.function(block);
+            self.function(&function.sig, block);
         }
         visit::visit_trait_item_fn(self, function);
     }
@@ -130,7 +160,7 @@ struct Around {
     range: Range<usize>,
     /// Parts of what comes before it, and whose they are.
     before: Vec<(String, Option<u32>)>,
-    after: &'static str,
+    after: String,
 }
 
 /// Weaves mutants into the source of their file.
@@ -140,6 +170,7 @@ pub fn weave(source: &str, file: &syn::File, mutants: &[&Mutant]) -> Woven {
     let mut left_out = Vec::new();
     let mut wholes: HashMap<Range<usize>, Vec<(String, Option<u32>)>> = HashMap::new();
     let mut around = Vec::new();
+    let mut iterators: HashMap<Range<usize>, Vec<(String, &Mutant)>> = HashMap::new();
     for mutant in mutants {
         let on = format!("crate::mutant::on({})", mutant.id);
         let start = mutant.range.start;
@@ -171,7 +202,7 @@ pub fn weave(source: &str, file: &syn::File, mutants: &[&Mutant]) -> Woven {
                 Some(end) => around.push(Around {
                     range: *end..*end,
                     before: vec![(format!(" if !{on} "), Some(mutant.id))],
-                    after: "",
+                    after: String::new(),
                 }),
                 None => left_out.push((mutant.id, "no arm")),
             },
@@ -182,19 +213,36 @@ pub fn weave(source: &str, file: &syn::File, mutants: &[&Mutant]) -> Woven {
                         format!(" if {on} {{ return {}; }} ", mutant.replacement),
                         Some(mutant.id),
                     )],
-                    after: "",
+                    after: String::new(),
                 }),
-                None => left_out.push((mutant.id, "no body")),
+                None => match sites.iterators.get(&start) {
+                    Some(body) => iterators.entry(body.clone()).or_default().push((on, mutant)),
+                    None => left_out.push((mutant.id, "returns `impl Trait`")),
+                },
             },
         }
     }
     for (range, mut before) in wholes {
         before.insert(0, ("(".into(), None));
         before.push(("{ ".into(), None));
-        around.push(Around { range, before, after: " })" });
+        around.push(Around { range, before, after: " })".into() });
     }
+    around.extend(iterators.into_iter().map(|(body, mutants)| iterator(body, &mutants)));
     let (text, pieces) = render(source, around);
     Woven { text, pieces, left_out }
+}
+
+/// The body of a function that returns an iterator: one of several, of a type of their own each.
+fn iterator(body: Range<usize>, mutants: &[(String, &Mutant)]) -> Around {
+    let (mut before, mut depth) = (Vec::new(), 0);
+    for (on, mutant) in mutants {
+        let (open, close) = ("crate::mutant::Either::Other(".repeat(depth), ")".repeat(depth));
+        let one = format!("crate::mutant::Either::One({})", mutant.replacement);
+        before.push((format!(" if {on} {{ {open}{one}{close} }} else "), Some(mutant.id)));
+        depth += 1;
+    }
+    before.push((format!("{{ {}{{ ", "crate::mutant::Either::Other(".repeat(depth)), None));
+    Around { range: body, before, after: format!(" }}{} }}", ")".repeat(depth)) }
 }
 
 /// A piece of the source with a mutant's replacement in it.
@@ -219,7 +267,7 @@ fn render(source: &str, mut around: Vec<Around>) -> (String, Vec<(Range<usize>, 
     let (mut before, mut after) = (befores.into_iter().peekable(), afters.into_iter().peekable());
     for (at, char) in source.char_indices().chain([(source.len(), '\0')]) {
         while let Some(which) = after.next_if(|which| around[*which].range.end == at) {
-            text.push_str(around[which].after);
+            text.push_str(&around[which].after);
         }
         while let Some(which) = before.next_if(|which| around[*which].range.start == at) {
             for (part, whose) in &around[which].before {
@@ -299,6 +347,15 @@ mod tests {
         let expected = "fn f() { match a { B if !on(1)  => \
             (if on(2) { S {  ..c } } else { S { x: 1, ..c } }), D if (if on(3) { true } else { e }) => {} _ => {} } }";
         assert_eq!(woven(source, &all), expected);
+    }
+
+    #[test]
+    fn an_iterator_is_one_of_several() {
+        let source = "fn f() -> impl Iterator<Item = u8> { g() }";
+        let both = [(Genre::FnValue, "g()", "empty()"), (Genre::FnValue, "g()", "once(1)")];
+        let expected = "fn f() -> impl Iterator<Item = u8> { if on(1) { Either::One(empty()) } else  \
+            if on(2) { Either::Other(Either::One(once(1))) } else { Either::Other(Either::Other({  g()  })) }}";
+        assert_eq!(woven(source, &both), expected);
     }
 
     #[test]
