@@ -57,7 +57,7 @@ struct Args {
 }
 
 /// A mutant that must not survive, or nothing is being measured.
-const MUST_DIE: (&str, &str) = ("src/wal/turn.rs", "replace Turn<'_>::sync -> Result<()> with Ok(())");
+const MUST_DIE: (&str, &str) = ("src/store/writer.rs", "replace ChunkWriter::sync -> Result<()> with Ok(())");
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -179,7 +179,7 @@ fn weave(tree: &Tree, plain: &Tree, mutants: &[Mutant], work: &Path) -> Result<B
     Ok(absent)
 }
 
-/// Without a mutant every judge is green; with one that breaks the first promise one of them turns red. How long each may
+/// Without a mutant every judge is green; with one that leaves out a sync one of them turns red. How long each may
 /// take.
 fn control(judges: &[Judge], mutants: &[Mutant], work: &Path) -> Result<Vec<Limits>> {
     let scratch = work.join("scratch-control");
@@ -197,7 +197,7 @@ fn control(judges: &[Judge], mutants: &[Mutant], work: &Path) -> Result<Vec<Limi
         bail!("the mutant that must die is not there: {file}: {change}");
     };
     let outcome = judge(must_die, must_die.id, judges, &limits, &scratch)?;
-    ensure!(outcome.fate == Fate::Killed, "a log that is not synced is noticed by nobody: {outcome:?}");
+    ensure!(outcome.fate == Fate::Killed, "that chunks are not synced is noticed by nobody: {outcome:?}");
     println!("killed, as it must be, by {}: {}", outcome.judge, must_die.key);
     Ok(limits)
 }

@@ -214,11 +214,15 @@ impl Tree {
             let inside = |piece: &&(std::ops::Range<usize>, u32)| piece.0.contains(&span.byte_start);
             match pieces.iter().find(inside) {
                 Some((_, id)) => drop(offenders.insert(*id)),
-                None => others.push(format!("{file}: {}", error.message)),
+                None => others.push((file, error.message)),
             }
         }
+        if offenders.is_empty() {
+            let files = others.iter().filter_map(|(file, _)| woven.get(file));
+            offenders.extend(files.flat_map(|woven| &woven.iterators));
+        }
         if offenders.is_empty() && !others.is_empty() {
-            bail!("the woven engine does not compile, and no mutant is to blame:\n{}", others.join("\n"));
+            bail!("the woven engine does not compile, and no mutant is to blame: {others:?}");
         }
         Ok(offenders)
     }

@@ -36,10 +36,13 @@ impl Limits {
     /// For the first look at a judge, with no mutant on.
     pub const FIRST: Limits = Limits { wall: Duration::from_secs(600), cpu_seconds: 600 };
 
-    /// What a judge may take that took so long with no mutant on. Generous, since who else is at work on the machine
-    /// should not decide.
+    /// What a judge may take that took so long with no mutant on. Generous as to the time, since who else is at work on the
+    /// machine should not decide; processor time tells an endless loop sooner.
     pub fn after(took: Duration) -> Limits {
-        Limits { wall: Duration::from_secs(30) + 10 * took, cpu_seconds: 10 + 8 * took.as_secs() }
+        Limits {
+            wall: Duration::from_secs(20) + 10 * took,
+            cpu_seconds: 5 + 3 * took.as_secs_f64().ceil() as u64,
+        }
     }
 }
 

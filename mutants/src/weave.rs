@@ -26,6 +26,8 @@ pub struct Woven {
     pub text: String,
     /// Which bytes of the text are whose.
     pub pieces: Vec<(Range<usize>, u32)>,
+    /// Mutants of functions that return an iterator: an error that one of them causes can be anywhere in the file.
+    pub iterators: Vec<u32>,
     /// Mutants that could not be, and why.
     pub left_out: Vec<(u32, &'static str)>,
 }
@@ -216,6 +218,9 @@ pub fn weave(source: &str, file: &syn::File, mutants: &[&Mutant]) -> Woven {
                     after: String::new(),
                 }),
                 None => match sites.iterators.get(&start) {
+                    Some(_) if mutant.replacement.contains("Box::leak") => {
+                        left_out.push((mutant.id, "an iterator over `&mut`"));
+                    }
                     Some(body) => iterators.entry(body.clone()).or_default().push((on, mutant)),
                     None => left_out.push((mutant.id, "returns `impl Trait`")),
                 },
@@ -227,9 +232,10 @@ pub fn weave(source: &str, file: &syn::File, mutants: &[&Mutant]) -> Woven {
         before.push(("{ ".into(), None));
         around.push(Around { range, before, after: " })".into() });
     }
+    let of_iterators = iterators.values().flatten().map(|(_, mutant)| mutant.id).collect();
     around.extend(iterators.into_iter().map(|(body, mutants)| iterator(body, &mutants)));
     let (text, pieces) = render(source, around);
-    Woven { text, pieces, left_out }
+    Woven { text, pieces, iterators: of_iterators, left_out }
 }
 
 /// The body of a function that returns an iterator: one of several, of a type of their own each.
