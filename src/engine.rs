@@ -174,10 +174,7 @@ impl Engine {
         }
         let core = &*self.core;
         core.admit(core.streams_of(points).map(|stream| &**stream))?;
-        for run in points.chunk_by(|a, b| a.tag == b.tag) {
-            let tag = TagId::new(run[0].tag).expect("checked above");
-            core.stream(tag).accept(tag, run)?;
-        }
+        core.streams_of(points).try_for_each(|stream| stream.accept_all(points))?;
         match core.shared.config.durability {
             Durability::Batched => Ok(()),
             Durability::Immediate if plant::on(Bug::X1) => core.sync_streams_of(&points[..1]),

@@ -30,6 +30,11 @@ impl Point {
         Point { tag, ts_us, value, quality: QUALITY_GOOD }
     }
 
+    /// The tag of a point that has been let in.
+    pub(crate) fn tag_id(&self) -> TagId {
+        TagId::new(self.tag).expect("checked before the point was accepted")
+    }
+
     pub(crate) fn entry(&self) -> Entry {
         Entry { ts_us: self.ts_us, value: self.value, quality: self.quality }
     }

@@ -99,18 +99,47 @@ impl Stream {
         &self.logger
     }
 
-    /// Accepts points of one tag: memory only, and at most a bell.
+    /// Accepts a point, or points of one tag: memory only, and at most a bell.
     pub(crate) fn accept(&self, tag: TagId, points: &[Point]) -> Result<()> {
         if plant::on(Bug::C6) && !self.buffers.lock(tag).has(tag) {
             self.buffers.lock(tag).make(tag);
         }
-        let mut shard = self.buffers.lock(tag);
+        self.accept_in(self.buffers.index(tag), [points])
+    }
+
+    /// Accepts those of a call's points that belong to this stream, in their order. Its few points of many tags share the
+    /// locks of their shards.
+    pub(crate) fn accept_all(&self, points: &[Point]) -> Result<()> {
+        let streams = self.shared.config.wal_streams;
+        let is_own = |point: &Point| streams == 1 || point.tag_id().stream(streams) == self.number as usize;
+        let accept_few = |points: &[Point]| {
+            self.buffers.by_shard(points, is_own, |shard, points, positions| {
+                let each = positions.iter().map(|at| std::slice::from_ref(&points[usize::from(*at)]));
+                self.accept_in(shard, each)
+            })
+        };
+        let (mut few_from, mut at) = (0, 0);
+        for run in points.chunk_by(|a, b| a.tag == b.tag) {
+            if self.buffers.is_many(run) {
+                accept_few(&points[few_from..at])?;
+                if is_own(&run[0]) {
+                    self.accept(run[0].tag_id(), run)?;
+                }
+                few_from = at + run.len();
+            }
+            at += run.len();
+        }
+        accept_few(&points[few_from..])
+    }
+
+    fn accept_in<'a>(&self, shard: usize, runs: impl IntoIterator<Item = &'a [Point]>) -> Result<()> {
+        let mut guard = self.buffers.lock_at(shard);
         // Under the shard's lock: `close` raises the flag before it goes through the shards.
         if self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
             return Err(Error::Closed);
         }
-        let backlog = self.buffers.accept(&mut shard, tag, points);
-        drop(shard);
+        let backlog = self.buffers.accept(&mut guard, shard, runs);
+        drop(guard);
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
         if backlog.is_some_and(|points| points >= self.shared.config.wake_points()) {

@@ -7,7 +7,11 @@ use command::{
     AssumeArgs, BugsArgs, ExhaustArgs, InspectArgs, MergeArgs, ReplayArgs, RunArgs, ShrinkArgs, TimelineArgs,
     Unusable,
 };
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Exit status for bad usage, and for a campaign that measured nothing.
 const UNUSABLE: u8 = 2;

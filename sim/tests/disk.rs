@@ -104,6 +104,24 @@ fn a_file_keeps_any_of_its_sizes_whatever_becomes_of_its_data() {
 }
 
 #[test]
+fn a_write_that_makes_a_file_longer_does_so_page_by_page() {
+    // As seen on ext4: the end of a file at a page boundary inside its last write.
+    let make = || {
+        let (disk, file) = with_durable_file();
+        file.write_at(1024, &[2; 9000]).unwrap();
+        disk
+    };
+    let seen = survivors(make, Profile::Sector, |disk| disk.content("f").unwrap().len());
+    assert_eq!(seen, [1024, 4096, 8192, 10_024].into());
+    let explain = |len: usize| {
+        let bytes = [vec![1; 1024], vec![2; len - 1024]].concat();
+        make().explain(&[("f".to_owned(), bytes)].into())
+    };
+    assert!(explain(8192).is_ok());
+    assert!(explain(8704).unwrap_err().to_string().contains("has 8704 bytes"));
+}
+
+#[test]
 fn unsynced_names_come_and_go_independently_of_each_other_and_of_contents() {
     let make = || {
         let (disk, _) = with_durable_file();

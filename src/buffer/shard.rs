@@ -67,7 +67,7 @@ impl Shard {
 
     /// Accepts points of one tag. A few of them may go into the inbox; `true` if they have, and nothing else has changed.
     fn accept(&mut self, tag: TagId, points: &[Point], limits: &Limits) -> bool {
-        let few = limits.inbox_points.div_ceil(INBOX_SHARE);
+        let few = limits.few();
         if points.len() > few {
             self.sort_inbox(limits);
             self.push(tag, points, limits);
@@ -94,8 +94,7 @@ impl Shard {
     fn sort_inbox(&mut self, limits: &Limits) {
         let mut inbox = std::mem::take(&mut self.inbox);
         for points in inbox.chunk_by(|a, b| a.tag == b.tag) {
-            let tag = TagId::new(points[0].tag).expect("checked before it was accepted");
-            self.push(tag, points, limits);
+            self.push(points[0].tag_id(), points, limits);
         }
         inbox.clear();
         self.inbox = inbox;
@@ -219,8 +218,38 @@ struct Limits {
     inbox_points: usize,
 }
 
+impl Limits {
+    /// Points of one tag that a call may put into an inbox.
+    fn few(&self) -> usize {
+        self.inbox_points.div_ceil(INBOX_SHARE)
+    }
+}
+
 /// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
 const INBOX_SHARE: usize = 8;
+
+/// Points of a call that are sorted by their shards at a time; fewer than so many share no lock worth the sorting.
+const GROUP: usize = 512;
+const SORTED_MIN: usize = 16;
+/// Shards that the sort can tell apart; of more, some share a bin.
+const BINS: usize = 64;
+
+/// Counting sort of at most [`GROUP`] numbers.
+fn sort_into_bins(numbers: &mut [u16], bin: impl Fn(&u16) -> usize) {
+    let mut ends = [0_u16; BINS];
+    numbers.iter().for_each(|number| ends[bin(number)] += 1);
+    let mut before = 0;
+    for end in &mut ends {
+        before += std::mem::replace(end, before);
+    }
+    let mut sorted = [0; GROUP];
+    for number in &*numbers {
+        let end = &mut ends[bin(number)];
+        sorted[usize::from(*end)] = *number;
+        *end += 1;
+    }
+    numbers.copy_from_slice(&sorted[..numbers.len()]);
+}
 
 /// On cache lines of its own: writers of one shard do not slow those of its neighbour.
 #[repr(align(128))]
@@ -273,7 +302,7 @@ impl Buffers {
         }
     }
 
-    fn index(&self, tag: TagId) -> usize {
+    pub(crate) fn index(&self, tag: TagId) -> usize {
         // The stream was chosen by the upper bits of the hash, the shard is by the lower ones.
         tag.hash() as usize & (self.shards.len() - 1)
     }
@@ -286,12 +315,56 @@ impl Buffers {
 
     /// The shard of a tag, locked.
     pub(crate) fn lock(&self, tag: TagId) -> Guard<'_, Shard> {
-        self.shards[self.index(tag)].0.lock()
+        self.lock_at(self.index(tag))
     }
 
-    /// Accepts points of one tag in its locked shard. Returns the backlog if that has made it longer.
-    pub(crate) fn accept(&self, shard: &mut Shard, tag: TagId, points: &[Point]) -> Option<u64> {
-        if shard.accept(tag, points, &self.limits) { None } else { self.count(self.index(tag), shard) }
+    pub(crate) fn lock_at(&self, index: usize) -> Guard<'_, Shard> {
+        self.shards[index].0.lock()
+    }
+
+    /// Accepts runs, each of points of one tag of this locked shard. Returns the backlog if that has made it longer.
+    pub(crate) fn accept<'a>(
+        &self,
+        shard: &mut Shard,
+        index: usize,
+        runs: impl IntoIterator<Item = &'a [Point]>,
+    ) -> Option<u64> {
+        let mut is_as_counted = true;
+        for points in runs {
+            is_as_counted &= shard.accept(points[0].tag_id(), points, &self.limits);
+        }
+        if is_as_counted { None } else { self.count(index, shard) }
+    }
+
+    /// Whether points of one tag are too many for an inbox.
+    pub(crate) fn is_many(&self, points: &[Point]) -> bool {
+        points.len() > self.limits.few()
+    }
+
+    /// Calls `accept` for each shard with those points that belong to it and are `wanted`: some of a call's points, and the
+    /// positions of these among them, rising. Some hundred points at a time; a few may be handed over one by one.
+    pub(crate) fn by_shard(
+        &self,
+        points: &[Point],
+        wanted: impl Fn(&Point) -> bool,
+        mut accept: impl FnMut(usize, &[Point], &[u16]) -> Result<()>,
+    ) -> Result<()> {
+        for points in points.chunks(GROUP) {
+            let (mut shards, mut picked, mut count) = ([0_u16; GROUP], [0_u16; GROUP], 0);
+            for (at, point) in points.iter().enumerate().filter(|(_, point)| wanted(point)) {
+                shards[at] = self.index(point.tag_id()) as u16;
+                picked[count] = at as u16;
+                count += 1;
+            }
+            let (picked, shard_of) = (&mut picked[..count], |at: &u16| shards[usize::from(*at)]);
+            if count >= SORTED_MIN {
+                sort_into_bins(picked, |at| usize::from(shard_of(at)) % BINS);
+            }
+            for of_shard in picked.chunk_by(|a, b| shard_of(a) == shard_of(b)) {
+                accept(shard_of(&of_shard[0]).into(), points, of_shard)?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings the counts and the marks of all shards up to date with a locked one. Returns the backlog if it is longer now.

@@ -80,3 +80,36 @@ fn synced_points_survive_though_they_came_through_an_inbox() {
     }
     assert_holds(&left, 6, &[]);
 }
+
+#[test]
+fn a_call_with_points_of_many_tags_is_as_if_they_came_one_by_one() {
+    // More points than are sorted at a time, on more shards than its bins, in one stream and in three; a long run in between.
+    for (wal_streams, shards, inbox_points) in [(1, 1, 16), (3, 8, 0), (1, 64, 64), (3, 256, 16)] {
+        let store = Store::new(Config { wal_streams, shards, inbox_points, ..config() });
+        let engine = store.open();
+        let tags = 1..=97_u32;
+        let mut call: Vec<Point> = (0..9).flat_map(|n| tags.clone().map(move |tag| point(tag, n))).collect();
+        call.splice(400..400, (100..180).map(|n| point(5, n)));
+        // Two with one key, near each other and far apart: the later one wins.
+        call.insert(20, Point::new(9, -1, 1.0));
+        call.insert(24, Point::new(9, -1, 2.0));
+        call.push(Point::new(9, -1, 3.0));
+        for points in [&call[..7], &call[7..30], &call[30..]] {
+            engine.write_batch(points).unwrap();
+        }
+        let check = |engine: &tidewall::Engine| {
+            for tag in tags.clone() {
+                let mut expected = points(tag, 9);
+                match tag {
+                    5 => expected.extend((100..180).map(|n| point(5, n))),
+                    9 => expected.insert(0, Point::new(9, -1, 3.0)),
+                    _ => {}
+                }
+                assert_holds(engine, tag, &expected);
+            }
+        };
+        check(&engine);
+        engine.sync().unwrap();
+        check(&store.reopen(engine));
+    }
+}

@@ -108,6 +108,16 @@ pub const ALL: &[Kind] = &[
         open: tidewall::open,
     },
     Kind {
+        name: "tidewall-calls",
+        title: "**tidewall**, `write_batch` only",
+        sync: "the same",
+        how: "`write_batch` of what has arrived: a thousand points of many tags, or as many as the others put into a transaction",
+        keeps: true,
+        queries: true,
+        spare: |name| name.starts_with("wal-"),
+        open: tidewall::open_for_calls,
+    },
+    Kind {
         name: "nothing",
         title: "the harness alone",
         sync: "nothing",

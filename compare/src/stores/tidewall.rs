@@ -12,6 +12,11 @@ struct Tidewall {
     options: Options,
 }
 
+/// For a collector that hands over what has arrived in one call, whatever the tags.
+pub fn open_for_calls(dir: &Path, options: Options) -> Result<Box<dyn Store>> {
+    open(dir, Options { shape: Shape::Batches, ..options })
+}
+
 pub fn open(dir: &Path, options: Options) -> Result<Box<dyn Store>> {
     let durability = if options.immediate { Durability::Immediate } else { Durability::Batched };
     let engine = Engine::open(Arc::new(RealDisk::new(dir)?), Config { durability, ..Config::default() })?;

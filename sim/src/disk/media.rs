@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// Bytes that the disk writes as one.
 pub const SECTOR: usize = 512;
 
+/// What the page cache copies as one, at the least. A write that makes a file longer takes its length there page by page: a
+/// power cut of ext4 left a file whose end was the page boundary inside such a write.
+const PAGE: u64 = 4096;
+
 /// One content of a sector, in the order in which they came about.
 #[derive(Clone, Copy, Debug)]
 struct Version {
@@ -139,7 +143,9 @@ impl File {
             return;
         }
         if end > self.bytes.len() {
-            self.lens.push(Length { bytes: end as u64, write });
+            let (len, end) = (self.bytes.len() as u64, end as u64);
+            let pages = (len / PAGE + 1..end.div_ceil(PAGE)).map(|page| page * PAGE);
+            self.lens.extend(pages.chain([end]).map(|bytes| Length { bytes, write }));
         }
         self.change(offset, end, write, |bytes| {
             bytes.resize(bytes.len().max(end), 0);

@@ -108,7 +108,8 @@ pub(super) const SEALED_COUNT: Model = Model {
 
 /// Accepts a point and appends what there is to append.
 fn append_one(buffers: &Buffers, log: &AtomicU64) {
-    buffers.accept(&mut buffers.lock(tag(0)), tag(0), &[Point::new(tag(0).get(), 0, 0.5)]);
+    let shard = buffers.index(tag(0));
+    buffers.accept(&mut buffers.lock_at(shard), shard, [&[Point::new(tag(0).get(), 0, 0.5)][..]]);
     let append = &mut |_, _: &Run| {
         let first_lsn = Lsn(log.fetch_add(1, Ordering::Relaxed));
         Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(1) })
