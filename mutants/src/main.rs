@@ -42,7 +42,7 @@ struct Args {
     /// Only mutants whose file and change match.
     #[arg(long, value_name = "REGEX")]
     name: Option<regex::Regex>,
-    /// Only those that no judge has turned red for yet, those that were late included; the others keep their outcome.
+    /// Only those that were not killed the last time, and those that nobody has judged; the others keep their outcome.
     #[arg(long)]
     again: bool,
     /// Judges working at the same time.
@@ -98,7 +98,7 @@ fn run(args: &Args) -> Result<bool> {
     let kept = outcome::load(&kept_at);
     let is_open = |mutant: &&Mutant| {
         let fate = kept.get(&mutant.key).map(|outcome| outcome.fate);
-        !args.again || fate != Some(Fate::Killed)
+        !args.again || !matches!(fate, Some(Fate::Killed | Fate::Late))
     };
     let open: Vec<&Mutant> = selected.iter().copied().filter(is_open).collect();
     let woven: Vec<&Mutant> =

@@ -166,6 +166,21 @@ fn the_ring_is_used_round_and_round_without_growing() {
 }
 
 #[test]
+fn a_segment_that_is_durable_is_left_without_another_sync() {
+    let store = Store::new(Config { buffer_bytes: 1 << 20, segments: 4, ..small() });
+    let engine = store.open();
+    let mut syncs = 0;
+    while engine.stats().rotations < 3 {
+        engine.write_batch(&points(1, 10 * (syncs + 1))[10 * syncs..]).unwrap();
+        engine.sync().unwrap();
+        syncs += 1;
+        engine.sync().unwrap();
+        assert!(syncs < 100, "the log does not go on");
+    }
+    assert_eq!(engine.stats().log_syncs, syncs as u64);
+}
+
+#[test]
 fn when_all_segments_are_busy_writers_wait_for_a_flush_and_do_not_fail() {
     // Nothing is ever sealed by its size here, so that only the full ring makes anybody flush.
     let store = Store::new(Config { block_points: 300, buffer_bytes: 1 << 30, ..small() });
