@@ -3,6 +3,7 @@
 use crate::tree::Tree;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// A program that must end with 0.
@@ -54,21 +55,29 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Builds what the judges need, once, with all mutants inside.
-pub fn build(tree: &Tree) -> Result<Vec<Judge>> {
-    let mut tests = vec!["test", "--no-run", "--message-format=json", "-p", "tidewall", "--lib"];
+/// How many there are.
+pub const COUNT: usize = CALLS.len();
+
+/// Builds what some of the judges need.
+pub fn build(tree: &Tree, which: Range<usize>) -> Result<Vec<Judge>> {
+    let calls = &CALLS[which];
+    let mut tests = vec!["test", "--no-run", "--message-format=json", "-p", "tidewall"];
     let mut sim_tests = vec!["test", "--no-run", "--message-format=json", "-p", "tidewall-sim"];
-    for (_, call) in CALLS {
+    let mut sim = vec!["build", "--message-format=json", "-p", "tidewall-sim"];
+    for (_, call) in calls {
         match call {
+            Call::Lib => tests.push("--lib"),
             Call::Test(name) => tests.extend(["--test", name]),
             Call::SimTest(name) => sim_tests.extend(["--test", name]),
-            Call::Lib | Call::Sim(_) => {}
+            // A build with checks: of locks, and of numbers that overflow.
+            Call::Sim(_) if sim.contains(&"--bin") => {}
+            Call::Sim(_) => sim.extend(["--bin", "sim"]),
         }
     }
-    // A build with checks: of locks, and of numbers that overflow.
-    let sim = ["build", "--message-format=json", "-p", "tidewall-sim", "--bin", "sim"];
     let mut built = Vec::new();
-    for args in [&tests[..], &sim_tests, &sim] {
+    // Without a target named, cargo would build all that there are.
+    let names_one = |args: &&Vec<&str>| args.iter().any(|arg| ["--lib", "--test", "--bin"].contains(arg));
+    for args in [tests, sim_tests, sim].iter().filter(names_one) {
         let output = tree.cargo().args(args).output().context("cargo")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "cargo {}:\n{said}", args.join(" "));
@@ -93,5 +102,5 @@ pub fn build(tree: &Tree) -> Result<Vec<Judge>> {
         let args = args.iter().map(|arg| arg.to_string()).collect();
         Ok(Judge { name, program, args, dir })
     };
-    CALLS.iter().map(of).collect()
+    calls.iter().map(of).collect()
 }

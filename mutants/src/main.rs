@@ -91,7 +91,7 @@ fn run(args: &Args) -> Result<bool> {
     let plain = Tree::copy(root, work.join("plain"))?;
     let absent = weave(&tree, &plain, &mutants, &work)?;
     println!("{} mutants listed, {} woven in", mutants.len(), mutants.len() - absent.len());
-    let judges = judges::build(&tree)?;
+    let judges = judges::build(&tree, 0..judges::COUNT)?;
     let limits = control(&judges, &mutants, &work)?;
 
     let kept_at = work.join("outcomes.csv");
@@ -219,11 +219,17 @@ fn judge(mutant: &Mutant, on: u32, judges: &[Judge], limits: &[Limits], scratch:
     Ok(outcome)
 }
 
-/// A mutant that could not be woven in, built alone.
+/// A mutant that could not be woven in, built alone: for one judge after the other, since the first is the fastest to build.
 fn alone(plain: &Tree, mutant: &Mutant, limits: &[Limits], work: &Path) -> Result<Outcome> {
     plain.write_plain(mutant)?;
-    let judges = judges::build(plain)?;
-    let outcome = judge(mutant, 0, &judges, limits, &work.join("scratch-alone"))?;
+    let mut outcome = Outcome::new(mutant, Fate::NotJudged);
+    for (at, limits) in limits.iter().enumerate() {
+        let next = judges::build(plain, at..at + 1)?;
+        outcome = judge(mutant, 0, &next, &[*limits], &work.join("scratch-alone"))?;
+        if outcome.fate != Fate::Survived {
+            break;
+        }
+    }
     eprintln!("{:?} {}: {}", outcome.fate, outcome.judge, mutant.key);
     Ok(outcome)
 }

@@ -23,6 +23,8 @@ fn there_are_a_hundred_times_fewer_log_appends_than_points() {
     let stats = engine.stats();
     assert_eq!((stats.appended_points, stats.frames), (10_000, 100));
     assert_eq!(stats.log_syncs, 1);
+    // Nor is its lock taken for each point: once for each frame, and a few times for the sync.
+    assert!((100..300).contains(&stats.log_lock_acquisitions), "{stats:?}");
     // Written once, in one piece. The values have 53 bits each, times and framing take next to nothing.
     assert_eq!((stats.log_writes, stats.log_written_bytes % 4096), (1, 0));
     assert!((70_000..95_000).contains(&stats.log_written_bytes), "{stats:?}");
