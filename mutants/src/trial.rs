@@ -102,8 +102,10 @@ fn is_runnable(process: &Path, group: u32) -> bool {
     };
     let Some((_, own)) = fields(process.join("stat")) else { return false };
     let Ok(threads) = std::fs::read_dir(process.join("task")) else { return false };
-    let ready =
-        |thread: PathBuf| fields(thread.join("stat")).is_some_and(|(state, _)| state == "R" || state == "D");
+    // Running, at the disk, or stopped from outside.
+    let ready = |thread: PathBuf| {
+        fields(thread.join("stat")).is_some_and(|(state, _)| ["R", "D", "T"].contains(&&*state))
+    };
     own == group && threads.flatten().any(|thread| ready(thread.path()))
 }
 
@@ -122,9 +124,11 @@ fn watch(child: &mut Child) -> Receiver<String> {
 }
 
 fn wait(child: &mut Child, failed: &Receiver<String>, wall: Duration) -> Sentence {
-    let begin = Instant::now();
-    let mut deadline = wall;
+    let (mut waited, mut deadline, mut last) = (Duration::ZERO, wall, Instant::now());
     loop {
+        // If all of this has been stopped for a while, that time was nobody's.
+        waited += last.elapsed().min(Duration::from_secs(1));
+        last = Instant::now();
         if let Ok(test) = failed.recv_timeout(Duration::from_millis(5)) {
             return Sentence::Red(test);
         }
@@ -145,11 +149,11 @@ fn wait(child: &mut Child, failed: &Receiver<String>, wall: Duration) -> Sentenc
             Ok(None) => {}
             Err(error) => return Sentence::Red(error.to_string()),
         }
-        if begin.elapsed() > deadline {
-            if !is_starved(child.id()) || begin.elapsed() > wall * 20 {
+        if waited > deadline {
+            if !is_starved(child.id()) || waited > wall * 20 {
                 return Sentence::Late;
             }
-            deadline = begin.elapsed() + wall / 4;
+            deadline = waited + wall / 4;
         }
         // The channel is closed once the output is: then it no longer waits.
         std::thread::sleep(Duration::from_millis(5));
