@@ -128,7 +128,9 @@ pub(crate) fn recover(
             (Version::new(geometry(config)), 1)
         }
     };
-    let segments = read_segments(disk, &names, config, exec)?;
+    let mut places = survey::segment_places(&names);
+    places.retain(|(stream, _)| *stream < config.wal_streams);
+    let segments = read_segments(disk, places, config, exec)?;
     let logs = survey::order_logs(segments, &version, |stream, segments| {
         if plant::on(Bug::W8) { lowest(segments) } else { stream.checkpoint_lsn }
     });
@@ -224,16 +226,14 @@ impl Tail {
     }
 }
 
-/// Reads all segments, at the same time where there are threads for it.
+/// Reads segments, at the same time where there are threads for it.
 fn read_segments(
     disk: &Arc<dyn Disk>,
-    names: &[String],
+    places: Vec<(usize, usize)>,
     config: &Config,
     exec: &dyn Exec,
 ) -> Result<Vec<survey::Segment>> {
     let (disk, sector_bytes, streams) = (disk.clone(), config.sector_bytes, config.wal_streams);
-    let mut places = survey::segment_places(names);
-    places.retain(|(stream, _)| *stream < streams);
     let read = move |place| survey::read_segment(&*disk, place, sector_bytes, streams);
     exec::map(exec, places, read).into_iter().collect()
 }
@@ -266,9 +266,12 @@ fn refuse_headless(disk: &Arc<dyn Disk>, names: &[String], config: &Config, exec
     if let Some(chunk) = names.iter().find(|name| chunk::number(name).is_some()) {
         return Err(headless(chunk));
     }
-    let segments = read_segments(disk, names, config, exec)?;
-    let has_frame =
-        |segment: &&survey::Segment| !segment.scan.frames.is_empty() || !segment.scan.strays.is_empty();
+    // Of all streams: that there were as many as there are now is what the manifest would say.
+    let segments = read_segments(disk, survey::segment_places(names), config, exec)?;
+    let has_frame = |segment: &&survey::Segment| {
+        let scan = &segment.scan;
+        !scan.frames.is_empty() || !scan.strays.is_empty() || scan.foreign.is_some()
+    };
     match segments.iter().find(|segment| plant::on(Bug::W26) || has_frame(segment)) {
         Some(found) => Err(headless(&format!("a frame in {}", segment_name(found.stream, found.slot)))),
         None => Ok(()),

@@ -14,6 +14,7 @@
 //! | `threads` | one handle, many threads |
 //! | `damage` | bytes that nobody wrote: refused with file and offset, and nothing is destroyed (I6) |
 //! | `faults` | a disk that fails: a failed write loses nothing (I9), a failed sync is final (I8) |
+//! | `files` | the files that a flush writes and a query reads: how many, and how often each is opened or replaced |
 //! | `original` | the suites of the report that this project starts from, by name and size, with assertions |
 //!
 //! Nothing here sleeps, reads a clock or starts the engine's own thread, unless a test says so: a failure is a failure
@@ -29,6 +30,8 @@ mod damage;
 mod durable;
 #[path = "api/faults.rs"]
 mod faults;
+#[path = "api/files.rs"]
+mod files;
 #[path = "api/inbox.rs"]
 mod inbox;
 #[path = "api/log.rs"]

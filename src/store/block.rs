@@ -262,6 +262,29 @@ mod tests {
     }
 
     #[test]
+    fn no_block_is_longer_than_its_points_allow() {
+        // The worst that is taken over as it is: short runs, of which nothing is regular.
+        let mixed = |n: usize| {
+            let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        let entry = |n: usize| Entry {
+            ts_us: mixed(2 * n) as i64,
+            value: f64::from_bits(mixed(2 * n + 1)),
+            quality: n as u8,
+        };
+        for count in [RUN_POINTS_LEAST, 10 * RUN_POINTS_LEAST, 1000 * RUN_POINTS_LEAST] {
+            let entries: Vec<_> = (0..count).map(entry).collect();
+            let mut payload = Vec::new();
+            for run in entries.chunks(RUN_POINTS_LEAST) {
+                Encoder::default().encode(&mut payload, run);
+            }
+            assert!(payload.len() > 17 * count, "nothing is regular");
+            assert!(HEADER_BYTES + payload.len() <= block_bytes_max(count), "{count} points");
+        }
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let (named, bytes) = sample();
         for bit in 0..bytes.len() * 8 {

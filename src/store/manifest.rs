@@ -387,6 +387,39 @@ mod tests {
     }
 
     #[test]
+    fn zeros_behind_the_last_record_are_nothing_torn() {
+        let (bytes, _) = file();
+        for (rest, torn) in [([0; 512], 0), ([1; 512], 512)] {
+            let loaded = load(&[&bytes[..], &rest].concat()).unwrap();
+            assert_eq!((loaded.records.len(), loaded.torn_bytes), (2, torn));
+        }
+    }
+
+    #[test]
+    fn streams_come_in_rising_order_and_each_once() {
+        let about = |stream| StreamEdit { stream, segments: Some(2), ..StreamEdit::default() };
+        for (streams, sound) in [([1, 2], true), ([1, 1], false), ([2, 1], false)] {
+            let edit = Edit { streams: streams.map(about).into(), ..Edit::default() };
+            assert_eq!(decode(&encode(&edit, 1, 512)).is_some(), sound, "{streams:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_newer_format_is_refused_as_one() {
+        let stored = |version: u32| {
+            let mut record = vec![0; 512];
+            record[..4].copy_from_slice(&MAGIC);
+            record[8..12].copy_from_slice(&512u32.to_le_bytes());
+            record[12..16].copy_from_slice(&5u32.to_le_bytes());
+            record[HEADER_BYTES] = FORMAT;
+            record[HEADER_BYTES + 1..HEADER_BYTES + 5].copy_from_slice(&version.to_le_bytes());
+            set_number(&mut record, 1);
+            newer_format(&record)
+        };
+        assert_eq!([FORMAT_VERSION, FORMAT_VERSION + 1].map(stored), [None, Some(FORMAT_VERSION + 1)]);
+    }
+
+    #[test]
     fn records_behind_the_first_one_of_another_file_are_damage() {
         // Two files that continue from record 6; the second has lost its first record to that of the first.
         let (older, newer) = (Edit { epoch: Some(3), ..snapshot() }, Edit { epoch: Some(4), ..snapshot() });
@@ -431,6 +464,17 @@ mod tests {
         assert!(decode(&bytes[torn + start..]).is_some_and(|record| record.number > 1 << 40));
         bytes[torn..torn + 512].fill(0);
         assert_eq!(load(&bytes).unwrap().records.len(), 1, "a torn tail, whatever the client has written");
+    }
+
+    #[test]
+    fn a_record_of_a_number_that_no_file_comes_to_is_none() {
+        // Behind a damaged one, in the last of three places: as many records and the spread can lie between two numbers.
+        let most = 3 + u64::from(NUMBER_SPREAD);
+        for (number, counts) in [(10, false), (11, true), (9, true), (10 + most, true), (11 + most, false)] {
+            let mut bytes = vec![0xff; 2 * STRIDE];
+            bytes.extend(encode(&Edit::default(), number, 512));
+            assert_eq!(other_record(&bytes, 10), counts, "{number}");
+        }
     }
 
     #[test]

@@ -263,13 +263,17 @@ mod tests {
 
     #[test]
     fn segment_names_lead_back_to_their_places_and_nothing_else_does() {
-        for place in [(0, 0), (0, 7), (1, 0), (15, 998)] {
+        for place in [(0, 0), (0, 7), (1, 0), (15, 998), (STREAMS_LIMIT - 1, SLOTS_LIMIT - 1)] {
             assert_eq!(segment_place(&segment_name(place.0, place.1)), Some(place));
         }
         for name in
             ["wal-1.log", "wal-00-001.log", "wal-0001.log", "wal-1-001.log", "wal-x.log", "wal--1.log"]
         {
             assert_eq!(segment_place(name), None, "{name}");
+        }
+        // More than any store has, however well they are written.
+        for place in [(0, SLOTS_LIMIT), (1, SLOTS_LIMIT), (STREAMS_LIMIT, 0), (STREAMS_LIMIT, SLOTS_LIMIT)] {
+            assert_eq!(segment_place(&segment_name(place.0, place.1)), None, "{place:?}");
         }
     }
 }

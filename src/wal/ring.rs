@@ -137,4 +137,30 @@ mod tests {
         assert_eq!([50, 60, 70].map(|end| use_next(&mut ring, end)), [Some(0), Some(1), None]);
         assert_eq!(ring.next(true), Next::Grow(3), "recovery may take one more");
     }
+
+    #[test]
+    fn the_segment_that_was_left_last_is_used_last_even_if_it_is_free_first() {
+        let mut ring = Ring::new(vec![Slot::Free; 3], 3);
+        for (expected, end) in [0, 1, 2, 0, 1].into_iter().zip(1..) {
+            assert_eq!(ring.next(false), Next::Reuse(expected));
+            ring.begin(expected);
+            ring.close(expected, Lsn(end));
+            ring.retire(Lsn(end));
+        }
+    }
+
+    #[test]
+    fn a_ring_is_full_at_its_maximum_and_over_full_with_the_spare() {
+        let mut ring = Ring::new(vec![Slot::Free; 2], 3);
+        for (slot, full) in [(0, false), (1, false), (2, true)] {
+            ring.begin(slot);
+            assert_eq!((ring.is_full(), ring.is_over_full()), (full, false), "{} in use", slot + 1);
+            ring.close(slot, Lsn(10));
+        }
+        assert_eq!(ring.next(true), Next::Grow(3));
+        ring.begin(3);
+        assert!(ring.is_full() && ring.is_over_full());
+        assert_eq!(ring.retire(Lsn(10)), 3);
+        assert!(!ring.is_full() && !ring.is_over_full());
+    }
 }

@@ -312,6 +312,12 @@ mod tests {
         assert_eq!(missing.first_lsn, Lsn(5));
         assert_eq!(cut_off(&scan, &spans, Lsn(0), Lsn(0)), None, "torn: the first frame was never synced");
         assert_eq!(cut_off(&scan, &[], Lsn(5), Lsn(5)), None, "an epoch that is no part of the log");
+        assert!(cut_off(&scan, &spans, Lsn(9), Lsn(5)).is_some(), "its last point is missing");
+        assert_eq!(cut_off(&scan, &spans, Lsn(10), Lsn(5)), None, "the log reaches behind it");
+        for (next_span, is_missing) in [(5, false), (6, true)] {
+            let spans = [spans[0], Span { epoch: 2, first_lsn: Lsn(next_span) }];
+            assert_eq!(cut_off(&scan, &spans, Lsn(5), Lsn(5)).is_some(), is_missing, "up to {next_span}");
+        }
     }
 
     #[test]

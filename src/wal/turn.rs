@@ -221,10 +221,7 @@ impl Turn<'_> {
     /// Second half of a rotation: the next segment becomes active.
     fn begin_next(&mut self, spare: bool) -> Result<Room> {
         let log = self.log;
-        let (next, busy) = {
-            let state = log.lock();
-            (state.ring.next(spare), state.ring.busy())
-        };
+        let next = log.lock().ring.next(spare);
         let slot = match next {
             Next::Reuse(slot) => slot,
             Next::Full => return Ok(Room::NoSegment),
@@ -232,8 +229,9 @@ impl Turn<'_> {
                 let name = log.name(slot);
                 let file = match create_segment(&*log.disk, &name, log.segment_bytes) {
                     Ok(file) => file,
-                    // No space for one more: the ring stays as it is, and a flush can free a segment of it.
-                    Err(_) if !spare && busy > 0 => return Ok(Room::NoSegment),
+                    // No space for one more: the ring stays as it is, and a flush can free a segment of it, since it only
+                    // grows when all are busy.
+                    Err(_) if !spare => return Ok(Room::NoSegment),
                     Err(error) => return Err(error),
                 };
                 log.health.final_result("sync", &name, file.sync())?;

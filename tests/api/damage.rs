@@ -1,7 +1,9 @@
 //! Bytes that nobody wrote. Damage to durable bytes is reported with file and offset, never skipped in silence (I6),
 //! and an opening that refuses a store leaves every byte of it for the person who has to repair it.
 
-use crate::support::{Store, assert_holds, assert_refused, corruption, point, points, roomy, small};
+use crate::support::{
+    Store, assert_holds, assert_refused, corruption, point, points, roomy, small, tag_of_each,
+};
 use std::fs;
 use tidewall::wal::frame::{self, FrameHeader};
 use tidewall::wal::scan::FrameAt;
@@ -200,6 +202,36 @@ fn data_without_a_manifest_is_refused() {
     assert_eq!((found.file.as_str(), found.offset), ("MANIFEST", 0));
     assert_eq!(found.expected, "a manifest, since a frame in wal-000.log is there");
     assert!(with_frames.files() == before);
+
+    // The first frame is lost as well, and what is behind it is not.
+    let mut bytes = fs::read(with_frames.path("wal-000.log")).unwrap();
+    let (first, second) = bytes.split_at_mut(512);
+    second[..512].copy_from_slice(first);
+    first[20] ^= 1;
+    fs::write(with_frames.path("wal-000.log"), bytes).unwrap();
+    let found = corruption(with_frames.try_open());
+    assert_eq!(found.expected, "a manifest, since a frame in wal-000.log is there");
+}
+
+#[test]
+fn without_a_manifest_the_log_of_any_number_of_streams_is_data() {
+    // Nothing but the manifest says how many streams there were, so the configuration can be another one.
+    for (streams, opened_with) in [(1, 2), (2, 1), (2, 16), (16, 2)] {
+        for tag in tag_of_each(streams) {
+            let mut store = Store::new(Config { wal_streams: streams, shards: 16, ..small() });
+            let engine = store.open();
+            engine.write_batch(&points(tag, 5)).unwrap();
+            engine.sync().unwrap();
+            drop(engine);
+            fs::remove_file(store.path("MANIFEST")).unwrap();
+            let before = store.files();
+            store.config.wal_streams = opened_with;
+            let found = corruption(store.try_open());
+            assert_eq!((found.file.as_str(), found.offset), ("MANIFEST", 0));
+            assert!(found.expected.starts_with("a manifest, since a frame in wal-"), "{}", found.expected);
+            assert!(store.files() == before);
+        }
+    }
 }
 
 #[test]

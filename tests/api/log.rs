@@ -23,6 +23,8 @@ fn there_are_a_hundred_times_fewer_log_appends_than_points() {
     let stats = engine.stats();
     assert_eq!((stats.appended_points, stats.frames), (10_000, 100));
     assert_eq!(stats.log_syncs, 1);
+    // Nor is its lock taken for each point: once for each frame, and a few times for the sync.
+    assert!((100..300).contains(&stats.log_lock_acquisitions), "{stats:?}");
     // Written once, in one piece. The values have 53 bits each, times and framing take next to nothing.
     assert_eq!((stats.log_writes, stats.log_written_bytes % 4096), (1, 0));
     assert!((70_000..95_000).contains(&stats.log_written_bytes), "{stats:?}");
@@ -163,6 +165,21 @@ fn the_ring_is_used_round_and_round_without_growing() {
     for tag in 1..=3 {
         assert_holds(&engine, tag as u32, &points(tag as u32, per_tag(tag)));
     }
+}
+
+#[test]
+fn a_segment_that_is_durable_is_left_without_another_sync() {
+    let store = Store::new(Config { buffer_bytes: 1 << 20, segments: 4, ..small() });
+    let engine = store.open();
+    let mut syncs = 0;
+    while engine.stats().rotations < 3 {
+        engine.write_batch(&points(1, 10 * (syncs + 1))[10 * syncs..]).unwrap();
+        engine.sync().unwrap();
+        syncs += 1;
+        engine.sync().unwrap();
+        assert!(syncs < 100, "the log does not go on");
+    }
+    assert_eq!(engine.stats().log_syncs, syncs as u64);
 }
 
 #[test]

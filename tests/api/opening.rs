@@ -1,8 +1,14 @@
 //! Who may open a store, with which configuration; what is left of a closed one. (`lock.rs` has the other processes.)
 
-use crate::support::{Store, assert_holds, point, points, small};
+use crate::support::{Fault, Op, Store, assert_holds, point, points, roomy, small};
+use parking_lot::Mutex;
 use std::fs;
-use tidewall::{Config, Error};
+use std::sync::Arc;
+use tidewall::disk::OpenMode;
+use tidewall::store::block::BlockRef;
+use tidewall::store::version::{Edit, StreamEdit};
+use tidewall::store::{block, chunk, manifest};
+use tidewall::{Config, Entry, Error, Lsn, Point, TagId};
 
 #[test]
 fn a_second_open_is_refused_until_the_first_engine_is_dropped() {
@@ -153,4 +159,135 @@ fn what_a_crash_left_of_a_creation_opens_as_a_new_store() {
         assert_holds(&engine, 1, &points(1, 55));
         store.inspect_sound();
     }
+}
+
+/// What an opening asks of the disk, but for reading: segments that it makes, syncs of the directory, and the manifest's name.
+fn steps_of_opening(store: &Store) -> Vec<String> {
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let at_disk = steps.clone();
+    let engine = store.open_hooked(move |op, file: &str| {
+        match op {
+            Op::Open(OpenMode::Create) if file.starts_with("wal-") => {
+                at_disk.lock().push(format!("create {file}"))
+            }
+            Op::SyncDir => at_disk.lock().push("sync of the directory".into()),
+            Op::Rename => at_disk.lock().push(format!("rename to {file}")),
+            _ => {}
+        }
+        Ok(())
+    });
+    drop(engine);
+    Arc::into_inner(steps).unwrap().into_inner()
+}
+
+#[test]
+fn segments_that_an_opening_makes_have_durable_names_before_the_manifest_counts_them() {
+    let mut store = Store::new(small());
+    store.open().close().unwrap();
+    let (sync, rename) = ("sync of the directory", "rename to MANIFEST");
+    assert_eq!(steps_of_opening(&store), [rename, sync], "none is made: nothing but the new manifest");
+    (store.config.segments, store.config.segments_max) = (4, 4);
+    let made = ["create wal-002.log", "create wal-003.log", sync, rename, sync];
+    assert_eq!(steps_of_opening(&store), made);
+    assert_eq!(steps_of_opening(&store), [rename, sync], "they are there now");
+}
+
+#[test]
+fn the_report_counts_segments_that_were_made_or_completed() {
+    let mut store = Store::new(Config { wal_streams: 2, shards: 16, ..small() });
+    let made = |store: &Store| {
+        let engine = store.open();
+        let report = (engine.recovery_report().created, engine.recovery_report().segments_made);
+        engine.close().unwrap();
+        report
+    };
+    assert_eq!(made(&store), (true, 0), "all of them are new, which says nothing");
+    assert_eq!(made(&store), (false, 0));
+    (store.config.segments, store.config.segments_max) = (5, 5);
+    assert_eq!(made(&store), (false, 6), "three of each stream");
+    fs::write(store.path("wal-001.log"), [0; 100]).unwrap();
+    fs::write(store.path("wal-01-000.log"), [0; 4095]).unwrap();
+    assert_eq!(made(&store), (false, 2), "two are not whole");
+    assert_eq!(made(&store), (false, 0));
+}
+
+#[test]
+fn what_the_ring_has_grown_to_is_kept_and_what_it_could_not_grow_to_is_not() {
+    // Two segments of the log as configured, and one that it has grown by; all of them free.
+    let store = Store::new(Config { buffer_bytes: 1 << 20, ..small() });
+    let engine = store.open();
+    let mut n = 0;
+    while engine.stats().segments == 2 {
+        engine.write(point(1, n)).unwrap();
+        n += 1;
+    }
+    engine.close().unwrap();
+    let engine = store.open();
+    assert_eq!((engine.stats().segments, engine.stats().busy_segments), (3, 0));
+    engine.close().unwrap();
+
+    // There was no space for the fourth; the points that are in the log are in another one.
+    fs::write(store.path("wal-003.log"), [0; 100]).unwrap();
+    let engine = store.open();
+    engine.write_batch(&points(1, n + 20)[n..]).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    let engine = store.open();
+    assert_eq!((engine.stats().segments, engine.recovery_report().segments_made), (3, 0));
+    assert_eq!(fs::metadata(store.path("wal-003.log")).unwrap().len(), 100);
+    assert_holds(&engine, 1, &points(1, n + 20));
+}
+
+#[test]
+fn segments_of_streams_that_the_store_does_not_have_are_not_even_read() {
+    let store = Store::new(small());
+    store.open().close().unwrap();
+    fs::copy(store.path("wal-000.log"), store.path("wal-01-000.log")).unwrap();
+    let fault = Fault::new();
+    fault.arm(Op::Read, "wal-01-");
+    let engine = store.open_hooked(fault.hook());
+    assert_eq!((fault.fired(), engine.recovery_report().segments), (0, 2));
+}
+
+#[test]
+fn of_a_frame_that_a_block_holds_the_first_points_of_only_the_others_come_back() {
+    // Ten points in a frame, and four of them in a block besides: what this engine never leaves, and may find. A query says
+    // the same if all ten come back, but what the block has of a time may be newer than what the frame has of it.
+    let store = Store::new(roomy());
+    let engine = store.open();
+    engine.write_batch(&points(1, 10)).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    let newest = Point { value: -1.0, ..point(1, 2) };
+    let of_block = [point(1, 0), point(1, 1), newest, point(1, 3)]
+        .map(|Point { ts_us, value, quality, .. }| Entry { ts_us, value, quality });
+    let mut named = BlockRef {
+        tag: TagId::new(1).unwrap(),
+        chunk: 0,
+        offset: 512,
+        len: 0,
+        crc: 0,
+        count: 0,
+        first_lsn: Lsn(0),
+        end_lsn: Lsn(4),
+        first_ts: 0,
+        last_ts: 0,
+    };
+    let mut bytes = chunk::encode_header(0, store.config.chunk_bytes, 512);
+    bytes.extend(block::encode(&mut named, &of_block));
+    fs::write(store.path(&chunk::name(0)), bytes).unwrap();
+    let mut records = fs::read(store.path("MANIFEST")).unwrap();
+    let loaded = manifest::load(&records).unwrap();
+    let stream = StreamEdit { watermarks: Some((Lsn(4), Lsn(10))), ..StreamEdit::default() };
+    let edit = Edit { streams: vec![stream], blocks: vec![named], ..Edit::default() };
+    records.extend(manifest::encode(&edit, loaded.next_number, 512));
+    fs::write(store.path("MANIFEST"), records).unwrap();
+
+    let engine = store.open();
+    let report = engine.recovery_report();
+    assert_eq!((report.points_skipped, report.points_replayed), (4, 6));
+    assert_eq!(engine.stats().buffered_points, 6);
+    let mut expected = points(1, 10);
+    expected[2] = newest;
+    assert_holds(&engine, 1, &expected);
 }
