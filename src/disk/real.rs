@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// One directory of a POSIX file system.
 ///
+/// At one moment, one handle of a file may be written to; of several, one could write zeros over what another one writes.
+///
 /// `sync` is `fdatasync`, `sync_dir` is `fsync` of the directory, growing by `set_len` is `posix_fallocate`, and
 /// [`OpenMode::Lock`] is `flock`, which the system releases when the process dies, however it dies.
 ///
@@ -151,13 +153,17 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        let end = offset + buf.len() as u64;
         // Held while zeros are written: they must not meet what another thread writes there.
         let mut reserve = self.reserve.lock();
+        let Some(from) = *reserve else {
+            drop(reserve);
+            return self.file.write_all_at(buf, offset);
+        };
         self.file.write_all_at(buf, offset)?;
-        let Some(from) = *reserve else { return Ok(()) };
+        let end = offset + buf.len() as u64;
         if end > from {
-            let to = (end + STRIDE).min(self.len()?);
+            // Another handle may have written there.
+            let to = (end + STRIDE).min(self.len()?).min(next_data(&self.file, end).unwrap_or(end));
             self.file.write_all_at(&ZEROS[..to.saturating_sub(end) as usize], end)?;
             *reserve = (to > end).then_some(to);
         }
@@ -192,27 +198,38 @@ impl DiskFile for RealFile {
 static ZEROS: [u8; STRIDE as usize] = [0; STRIDE as usize];
 
 /// Where the last hole of a file of this length begins: what is reserved and was never written is one. `None` where the file
-/// system cannot tell. Only the position of the handle moves, which nobody uses.
+/// system cannot tell.
 #[cfg(target_os = "linux")]
 fn end_of_data(file: &File, len: u64) -> Option<u64> {
-    use nix::errno::Errno;
-    use nix::unistd::{Whence, lseek};
-    let seek = |offset: u64, whence| match lseek(file, i64::try_from(offset).ok()?, whence) {
-        Ok(found) => Some(Some(found as u64)),
-        // No data behind this offset.
-        Err(Errno::ENXIO) => Some(None),
-        Err(_) => None,
-    };
     let mut end = 0;
-    while end < len {
-        let Some(data) = seek(end, Whence::SeekData)? else { break };
-        end = seek(data, Whence::SeekHole)?.unwrap_or(len);
+    loop {
+        let data = next_data(file, end)?;
+        if data >= len {
+            return Some(end.min(len));
+        }
+        let hole = nix::unistd::lseek(file, i64::try_from(data).ok()?, nix::unistd::Whence::SeekHole);
+        end = hole.ok()? as u64;
     }
-    Some(end.min(len))
+}
+
+/// Where the next data at or behind this offset begins: nowhere is `u64::MAX`. `None` where the file system cannot tell. Only
+/// the position of the handle moves, which nobody uses.
+#[cfg(target_os = "linux")]
+fn next_data(file: &File, offset: u64) -> Option<u64> {
+    match nix::unistd::lseek(file, i64::try_from(offset).ok()?, nix::unistd::Whence::SeekData) {
+        Ok(data) => Some(data as u64),
+        Err(nix::errno::Errno::ENXIO) => Some(u64::MAX),
+        Err(_) => None,
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn end_of_data(_: &File, _: u64) -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn next_data(_: &File, _: u64) -> Option<u64> {
     None
 }
 
@@ -231,4 +248,53 @@ fn reserve_space(file: &File, len: u64) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn reserve_space(_: &File, _: u64) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+
+    #[test]
+    fn zeros_ahead_are_where_nothing_was_written_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        let len = 5 * STRIDE + 100;
+        let file = disk.open("f", OpenMode::Create).unwrap();
+        file.set_len(len).unwrap();
+        // Far ahead, then at the beginning, across the end of a stride, at the very end, and shortly before that.
+        let writes =
+            [(2 * STRIDE, 7), (0, 10), (STRIDE - 5, 9), (3 * STRIDE + 1, 500), (len - 3, 3), (len - 900, 5)];
+        let mut expected = vec![0; len as usize];
+        for (n, (offset, count)) in (1_u8..).zip(writes) {
+            // By the handle that reserved the space, and in turn with it by others that were opened meanwhile.
+            let other = disk.open("f", OpenMode::Write).unwrap();
+            let file = if n % 2 == 0 { &other } else { &file };
+            file.write_at(offset, &vec![n; count]).unwrap();
+            expected[offset as usize..][..count].fill(n);
+            assert_eq!(crate::disk::read_all(&**file).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn zeros_ahead_do_not_meet_what_other_threads_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        let file = disk.open("f", OpenMode::Create).unwrap();
+        let (piece, threads) = (4096, 4);
+        file.set_len(4 * STRIDE).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let file = &file;
+                scope.spawn(move || {
+                    for offset in (thread * piece..4 * STRIDE).step_by((threads * piece) as usize) {
+                        file.write_at(offset, &vec![thread as u8 + 1; piece as usize]).unwrap();
+                    }
+                });
+            }
+        });
+        let bytes = crate::disk::read_all(&*file).unwrap();
+        let written_by = |at: usize| (at as u64 / piece % threads) as u8 + 1;
+        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == written_by(at)));
+    }
 }
