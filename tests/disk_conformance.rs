@@ -188,3 +188,24 @@ fn calls_of_the_disk_in_memory_fail_as_its_test_decides() {
     let renamed = disk.power_cut(|unsynced| unsynced.latest);
     assert_eq!(renamed.list().unwrap(), ["b"]);
 }
+
+#[test]
+fn what_one_handle_has_written_another_one_leaves_as_it_is() {
+    // A write into what is reserved may write zeros behind itself, but not over what another handle has put there.
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(dir.path()).unwrap();
+    disk.open("a", OpenMode::Create).unwrap().set_len(1 << 20).unwrap();
+    let [one, two] = [0, 1].map(|_| disk.open("a", OpenMode::Write).unwrap());
+    two.write_at(5_000, &[2; 1_000]).unwrap();
+    one.write_at(0, &[1]).unwrap();
+    let mut bytes = [0; 1_000];
+    two.read_at(5_000, &mut bytes).unwrap();
+    assert_eq!(bytes, [2; 1_000]);
+    // The file that has the name now is another one.
+    let new = disk.open("b", OpenMode::Create).unwrap();
+    new.write_at(0, &[3; 1_000]).unwrap();
+    disk.rename("b", "a").unwrap();
+    one.write_at(1 << 19, &[1]).unwrap();
+    disk.open("a", OpenMode::Read).unwrap().read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [3; 1_000]);
+}

@@ -139,7 +139,11 @@ fn run(args: &Args) -> Result<bool> {
     differences.iter().for_each(|line| println!("{line}"));
     println!(
         "{}",
-        if differences.is_empty() { "survivors.csv is as it is" } else { "survivors.csv is NOT as it is" }
+        if differences.is_empty() {
+            "survivors.csv says what survives"
+        } else {
+            "survivors.csv does NOT say what survives"
+        }
     );
     Ok(differences.is_empty())
 }
