@@ -209,3 +209,48 @@ fn what_one_handle_has_written_another_one_leaves_as_it_is() {
     disk.open("a", OpenMode::Read).unwrap().read_at(0, &mut bytes).unwrap();
     assert_eq!(bytes, [3; 1_000]);
 }
+
+/// As far as [`RealDisk`] writes zeros ahead of a write into what is reserved.
+const STRIDE: u64 = 256 << 10;
+
+#[test]
+fn zeros_ahead_are_where_nothing_was_written_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(dir.path()).unwrap();
+    let len = 5 * STRIDE + 100;
+    let file = disk.open("f", OpenMode::Create).unwrap();
+    file.set_len(len).unwrap();
+    // Far ahead, then at the beginning, across the end of a stride, at the very end, and shortly before that.
+    let writes =
+        [(2 * STRIDE, 7), (0, 10), (STRIDE - 5, 9), (3 * STRIDE + 1, 500), (len - 3, 3), (len - 900, 5)];
+    let mut expected = vec![0; len as usize];
+    for (n, (offset, count)) in (1_u8..).zip(writes) {
+        // By the handle that reserved the space, and in turn with it by others that were opened meanwhile.
+        let other = disk.open("f", OpenMode::Write).unwrap();
+        let file = if n % 2 == 0 { &other } else { &file };
+        file.write_at(offset, &vec![n; count]).unwrap();
+        expected[offset as usize..][..count].fill(n);
+        assert!(contents_of(dir.path())["f"] == expected, "after write {n}");
+    }
+}
+
+#[test]
+fn zeros_ahead_do_not_meet_what_other_threads_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(dir.path()).unwrap();
+    let file = disk.open("f", OpenMode::Create).unwrap();
+    let (piece, threads) = (4096, 4);
+    file.set_len(4 * STRIDE).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let file = &file;
+            scope.spawn(move || {
+                for offset in (thread * piece..4 * STRIDE).step_by((threads * piece) as usize) {
+                    file.write_at(offset, &vec![thread as u8 + 1; piece as usize]).unwrap();
+                }
+            });
+        }
+    });
+    let written_by = |at: usize| (at as u64 / piece % threads) as u8 + 1;
+    assert!(contents_of(dir.path())["f"].iter().enumerate().all(|(at, byte)| *byte == written_by(at)));
+}

@@ -27,16 +27,13 @@ const NOBODY: u8 = 0;
 pub(super) struct Lane {
     number: usize,
     inboxes: Box<[Vec<Point>]>,
-    /// In all of them.
-    points: usize,
     /// Calls with points from others since an entry was handed over.
     of_others: usize,
 }
 
 impl Lane {
-    /// What waits for a shard, to be brought there now.
+    /// What waits for a shard.
     pub(super) fn inbox(&mut self, shard: usize) -> &mut Vec<Point> {
-        self.points -= self.inboxes[shard].len();
         &mut self.inboxes[shard]
     }
 
@@ -47,7 +44,6 @@ impl Lane {
             [point] => inbox.push(*point),
             _ => inbox.extend_from_slice(points),
         }
-        self.points += points.len();
         inbox.len()
     }
 
@@ -60,10 +56,6 @@ impl Lane {
     pub(super) fn all(&self) -> impl Iterator<Item = &Point> {
         self.inboxes.iter().flatten()
     }
-
-    pub(super) fn points(&self) -> usize {
-        self.points
-    }
 }
 
 /// The lanes of one stream.
@@ -71,7 +63,6 @@ pub(super) struct Lanes {
     lanes: Box<[Padded<Mutex<Lane>>]>,
     /// The number of a lane and one, or `NOBODY`.
     owners: Box<[AtomicU8]>,
-    shards: usize,
     /// So often others come until a lane hands over the entry of the last one.
     patience: usize,
     /// A bit for each lane that has been named in an entry.
@@ -82,18 +73,17 @@ impl Lanes {
     pub(super) fn new(shards: usize, patience: usize) -> Lanes {
         let lane = |number| {
             let inboxes = (0..shards).map(|_| Vec::new()).collect();
-            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, points: 0, of_others: 0 }))
+            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, of_others: 0 }))
         };
         Lanes {
             lanes: (0..LANES).map(lane).collect(),
             owners: (0..shards * OWNERS_PER_SHARD).map(|_| AtomicU8::new(NOBODY)).collect(),
-            shards,
             patience,
             used: AtomicU64::new(0),
         }
     }
 
-    /// Its lower bits are those of the shard.
+    /// Found by the lower bits of the hash, which the shard is found by, too, and some more.
     fn owner(&self, tag: TagId) -> &AtomicU8 {
         &self.owners[tag.hash() as usize & (self.owners.len() - 1)]
     }
@@ -123,12 +113,12 @@ impl Lanes {
     }
 
     /// The lane for points of this tag, locked: `held` if it is that. Before a lane hands over an entry, `let_go` brings what it has
-    /// for the entry's shard to where it belongs.
+    /// for the tag's shard, which is that of all tags of the entry, to where it belongs.
     pub(super) fn lane_for<'a>(
         &'a self,
         tag: TagId,
         mut held: Option<Guard<'a, Lane>>,
-        let_go: impl Fn(&mut Lane, usize),
+        let_go: impl Fn(&mut Lane),
     ) -> Guard<'a, Lane> {
         let entry = self.owner(tag);
         let mine = thread::number() % LANES;
@@ -156,7 +146,7 @@ impl Lanes {
                 }
                 lane.of_others = 0;
                 if !plant::on(Bug::T1) {
-                    let_go(&mut lane, tag.hash() as usize & (self.shards - 1));
+                    let_go(&mut lane);
                 }
                 self.used.fetch_or(1 << mine, Ordering::AcqRel);
                 entry.store(mine as u8 + 1, Ordering::Relaxed);

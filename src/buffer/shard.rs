@@ -148,7 +148,7 @@ impl Shard {
 /// Which shards a pass has to visit, so that there can be many more shards than a pass would like to lock.
 ///
 /// A shard's bit is set exactly while it has something for such a pass: it is changed under the shard's lock only. So a pass that
-/// finds it clear has missed nothing that was accepted before the pass began, whatever other passes are doing.
+/// finds it clear has missed nothing that had come to the shard before the pass began, whatever other passes are doing.
 struct Marks(Box<[AtomicU64]>);
 
 impl Marks {
@@ -278,7 +278,7 @@ impl Buffers {
         tag.hash() as usize & (self.shards.len() - 1)
     }
 
-    /// Waits for every writer that is in a shard now: whoever comes later sees what was done before this call. A pass does
+    /// Waits for every writer that is in a lane or a shard now: whoever comes later sees what was done before this call. A pass does
     /// not do that, since it leaves out the shards that nobody has marked yet.
     pub(crate) fn wait_for_writers(&self) {
         self.lanes.iter().for_each(Lanes::wait_for_writers);
@@ -309,7 +309,7 @@ impl Buffers {
             let tag = points[0].tag_id();
             match &self.lanes {
                 Some(lanes) if !self.is_many(points) => {
-                    let let_go = |lane: &mut Lane, shard| note(self.take_in(lane, shard));
+                    let let_go = |lane: &mut Lane| note(self.take_in(lane, shard));
                     let held = lanes.lane_for(tag, lane.take(), let_go);
                     let held = lane.insert(held);
                     admit()?;
@@ -347,7 +347,7 @@ impl Buffers {
     /// Brings into the buffers what waits for them: before a pass over more than full batches.
     pub(crate) fn take_in_all(&self) {
         let lanes = self.lanes.iter().flat_map(Lanes::used).skip(plant::on(Bug::T3).into());
-        for mut lane in lanes.filter(|lane| lane.points() > 0) {
+        for mut lane in lanes {
             for shard in 0..self.shards.len() {
                 self.take_in(&mut lane, shard);
             }
@@ -527,7 +527,7 @@ impl Buffers {
 
     /// Points in memory; some of those that are on their way from a lane to their shard meanwhile count twice.
     pub(crate) fn points(&self) -> u64 {
-        let in_lanes: usize = self.lanes.iter().flat_map(Lanes::used).map(|lane| lane.points()).sum();
+        let in_lanes: usize = self.lanes.iter().flat_map(Lanes::used).map(|lane| lane.all().count()).sum();
         let points =
             |shard: &Padded<Mutex<Shard>>| shard.0.lock().tags.values().map(TagBuffer::points).sum::<usize>();
         (in_lanes + self.shards.iter().map(points).sum::<usize>()) as u64
