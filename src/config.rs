@@ -114,6 +114,9 @@ impl Default for Config {
 /// A store may keep at most this many segment files: their numbers have three digits.
 const SEGMENTS_LIMIT: usize = 999;
 
+/// Points of several tags are gathered for a frame until there are so many.
+const MIXED_POINTS_MAX: usize = 1024;
+
 impl Config {
     /// The backlog at which the logger is woken: two thirds of what would be written at once if a point took 17 bytes, and no
     /// more than half of what writers wait at.
@@ -124,6 +127,12 @@ impl Config {
     /// Independently locked parts of the tag table of one stream.
     pub fn stream_shards(&self) -> usize {
         self.shards.div_ceil(self.wal_streams).next_power_of_two()
+    }
+
+    /// Points of several tags that share a frame, at most: it is no more than a fourth of a segment.
+    pub(crate) fn mixed_points(&self) -> usize {
+        let fits = |points: &usize| frame::mixed_bytes_max(*points) as u64 <= self.segment_bytes / 4;
+        (1..=MIXED_POINTS_MAX).rev().find(fits).unwrap_or(1)
     }
 
     /// Each stream's part of [`buffer_bytes`](Config::buffer_bytes): the encoded points in memory at which its writers wait.

@@ -24,7 +24,7 @@
 //! a query has shown after recovery must survive the next crash, so recovery writes it itself.
 
 use crate::buffer::Buffers;
-use crate::codec::run::{Encoder, Run};
+use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -32,14 +32,14 @@ use crate::exec::{self, Exec};
 use crate::health::Health;
 use crate::lsn::{Append, Lsn, Span};
 use crate::plant::{self, Bug};
-use crate::point::TagId;
 use crate::store::version::{Edit, Geometry, StreamEdit, StreamVersion, Version};
 use crate::store::{ChunkNumbers, ChunkWriter, ManifestWriter, chunk, manifest};
 use crate::survey;
 use crate::sync::Arc;
 use crate::wal::ring::{Ring, Slot};
+use crate::wal::frame::{self, Kind};
 use crate::wal::scan::End;
-use crate::wal::{Log, Room, Start, frame, segment_name};
+use crate::wal::{Log, Room, Start, segment_name};
 use std::collections::BTreeMap;
 
 /// What opening a store found and did.
@@ -376,50 +376,52 @@ fn replay(
     rewrite_from: Lsn,
     report: &mut RecoveryReport,
 ) -> Result<()> {
-    let mut encoder = Encoder::default();
     for part in &log.chain.parts {
         let segment = &log.segments[part.segment];
         for at in &segment.scan.frames[part.frames.clone()] {
             let frame =
                 frame::decode(&segment.bytes[at.offset as usize..]).expect("the scan found it intact");
             let header = frame.header;
-            let mut flushed = version.tags.get(&header.tag).map_or(Lsn(0), |tag| tag.flushed_lsn);
-            if plant::on(Bug::W8) {
-                flushed = Lsn(0);
-            }
-            // I5: a point that a block holds already does not come back a second time.
-            let skip = flushed.0.saturating_sub(header.first_lsn.0).min(header.count.into());
             report.frames_replayed += 1;
-            report.points_skipped += skip;
-            report.points_replayed += u64::from(header.count) - skip;
-            let first_lsn = header.first_lsn.advance(skip);
-            if first_lsn == header.end_lsn() {
-                continue;
-            }
-            // As it is, unless a part of it is in a block, or it comes from the first format version.
-            let mut encoded = Vec::new();
-            let run = match frame.run().filter(|_| skip == 0) {
-                Some(run) => run,
-                None => {
-                    encoder.encode(&mut encoded, &frame.entries()[skip as usize..]);
-                    Run::split(&encoded).expect("just encoded").0
-                }
-            };
+            // All of it: what is in blocks is below everything that is written again.
             if header.first_lsn >= rewrite_from {
                 report.points_rewritten += u64::from(header.count);
-                let same = Append::Appended { first_lsn, end_lsn: header.end_lsn() };
-                let appended = append_tail(wal, header.tag, &run)?;
+                let same = Append::Appended { first_lsn: header.first_lsn, end_lsn: header.end_lsn() };
+                let appended = append_tail(wal, &frame.batch(&mut Vec::new()))?;
                 assert_eq!(appended, same, "the tail is written again to the positions that it had");
             }
-            buffers.replay(header.tag, &run, first_lsn, header.end_lsn());
+            let mut entries = Vec::new();
+            let mut first_lsn = header.first_lsn;
+            for share in frame.shares() {
+                let end_lsn = first_lsn.advance(share.count.into());
+                let mut flushed = version.tags.get(&share.tag).map_or(Lsn(0), |tag| tag.flushed_lsn);
+                if plant::on(Bug::W8) {
+                    flushed = Lsn(0);
+                }
+                // I5: a point that a block holds already does not come back a second time.
+                let skip = flushed.0.saturating_sub(first_lsn.0).min(share.count.into());
+                report.points_skipped += skip;
+                report.points_replayed += u64::from(share.count) - skip;
+                let replayed = first_lsn.advance(skip)..end_lsn;
+                if frame.kind == Kind::Run && skip == 0 {
+                    buffers.replay(share.tag, &frame.run(), first_lsn, end_lsn);
+                } else if !replayed.is_empty() {
+                    if entries.is_empty() {
+                        entries = frame.entries();
+                    }
+                    let own = [replayed.start, end_lsn].map(|lsn| (lsn.0 - header.first_lsn.0) as usize);
+                    buffers.replay_few(share.tag, &entries[own[0]..own[1]], replayed.start);
+                }
+                first_lsn = end_lsn;
+            }
         }
     }
     Ok(())
 }
 
-fn append_tail(wal: &Log, tag: TagId, run: &Run) -> Result<Append> {
+fn append_tail(wal: &Log, batch: &Batch) -> Result<Append> {
     loop {
-        match wal.batch_append(tag, run)? {
+        match wal.batch_append(batch)? {
             Append::NoRoom { frame_bytes } => {
                 let room = wal.make_room_for_tail(frame_bytes)?;
                 assert_eq!(room, Room::Made, "recovery has a segment to spare");

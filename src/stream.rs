@@ -13,7 +13,7 @@
 
 use crate::background::Woken;
 use crate::buffer::{Buffers, Drained, Scope, Sealed, Tails};
-use crate::codec::run::Run;
+use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::{self, Exec};
@@ -182,13 +182,10 @@ impl Stream {
             self.buffers.take_in_all();
         }
         let mut from = 0;
-        while let Some(shard) = self.buffers.next_with(which, from) {
-            from = shard + 1;
-            let append = &mut |tag, batch: &Run| self.log.batch_append(tag, batch);
-            while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(shard, which, append)? {
-                if self.log.make_room(frame_bytes)? == Room::NoSegment {
-                    self.free_segment()?;
-                }
+        let append = &mut |batch: &Batch| self.log.batch_append(batch);
+        while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(which, &mut from, append)? {
+            if self.log.make_room(frame_bytes)? == Room::NoSegment {
+                self.free_segment()?;
             }
         }
         if self.fill() != Fill::Low {

@@ -5,7 +5,8 @@
 //!
 //! Every mutex has a [`Rank`]. A thread takes locks in rising rank only; debug and test builds, and the checkers',
 //! look at each acquisition and panic with both names, which finds a lock inversion in any run that takes both locks,
-//! without a real deadlock ever happening. The hierarchy, outermost first:
+//! without a real deadlock ever happening. Of one rank a thread holds one lock, or, of the shards, several in the order of their
+//! numbers. The hierarchy, outermost first:
 //!
 //! | rank | guards | taken by | held across I/O |
 //! |---|---|---|---|
@@ -55,8 +56,13 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> Guard<'_, T> {
+        self.lock_next(0)
+    }
+
+    /// Locks it while others of its rank are held, with smaller numbers.
+    pub(crate) fn lock_next(&self, number: usize) -> Guard<'_, T> {
         // Checked before the lock is taken: an inversion must panic, not deadlock.
-        let held = Held::push(self.rank);
+        let held = Held::push(self.rank, number);
         Guard { inner: imp::lock(&self.inner), _held: held }
     }
 }
@@ -176,29 +182,31 @@ mod ranks {
     ];
 
     super::imp::thread_local! {
-        static HELD: RefCell<Vec<Rank>> = RefCell::new(Vec::new());
+        /// With their numbers among those of one rank.
+        static HELD: RefCell<Vec<(Rank, usize)>> = RefCell::new(Vec::new());
     }
 
     /// Row 0 is "holding none".
     static TAKEN: [[AtomicU64; RANKS.len()]; RANKS.len() + 1] =
         [const { [const { AtomicU64::new(0) }; RANKS.len()] }; RANKS.len() + 1];
 
-    pub(crate) struct Held(Rank);
+    pub(crate) struct Held(Rank, usize);
 
     impl Held {
-        pub(crate) fn push(rank: Rank) -> Held {
+        pub(crate) fn push(rank: Rank, number: usize) -> Held {
             HELD.with(|held| {
                 let mut held = held.borrow_mut();
                 let top = held.iter().max().copied();
-                if let Some(top) = top
-                    && top >= rank
+                if let Some((top, before)) = top
+                    && (top, before) >= (rank, number)
                 {
-                    panic!("lock order: {rank:?} taken while holding {top:?}");
+                    panic!("lock order: {rank:?} {number} taken while holding {top:?} {before}");
                 }
-                TAKEN[top.map_or(0, |top| top as usize + 1)][rank as usize].fetch_add(1, Ordering::Relaxed);
-                held.push(rank);
+                let row = top.map_or(0, |(top, _)| top as usize + 1);
+                TAKEN[row][rank as usize].fetch_add(1, Ordering::Relaxed);
+                held.push((rank, number));
             });
-            Held(rank)
+            Held(rank, number)
         }
     }
 
@@ -207,7 +215,7 @@ mod ranks {
             HELD.with(|held| {
                 let mut held = held.borrow_mut();
                 // Absent only when the thread is being unwound by a checker that has given up on the run.
-                if let Some(at) = held.iter().rposition(|rank| *rank == self.0) {
+                if let Some(at) = held.iter().rposition(|held| *held == (self.0, self.1)) {
                     held.remove(at);
                 }
             });
@@ -235,7 +243,7 @@ mod ranks {
 
     impl Held {
         #[inline(always)]
-        pub(crate) fn push(_: super::Rank) -> Held {
+        pub(crate) fn push(_: super::Rank, _: usize) -> Held {
             Held
         }
     }

@@ -50,7 +50,7 @@ fn point(tag: u32, ts_us: i64, bits: u64, quality: u8) -> Point {
     Point { tag, ts_us, value: f64::from_bits(bits), quality }
 }
 
-/// Two frames of two tags with a sync behind each, flushed into two blocks.
+/// A frame of one tag and one of two with a sync behind each, flushed into two blocks.
 fn small_run() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_small_run(&open(dir.path()));
@@ -61,6 +61,7 @@ fn write_small_run(engine: &Engine) {
     engine.write_batch(&[Point::new(7, 1_000, 1.5), Point::new(7, -1, -2.0)]).unwrap();
     engine.sync().unwrap();
     engine.write(point(300, i64::MAX, 0x7ff8_dead_beef_cafe, 64)).unwrap();
+    engine.write(Point::new(7, 2_000, 0.25)).unwrap();
     engine.sync().unwrap();
     engine.flush().unwrap();
 }
@@ -122,7 +123,7 @@ fn these_are_all_files_of_a_store_with_streams() {
     let expected = [
         ("LOCK", 0),
         ("MANIFEST", 1536),
-        ("chunk-00000000.tw", 512 + 115),
+        ("chunk-00000000.tw", 512 + 115 + 113),
         ("chunk-00000001.tw", 512 + 113),
         ("wal-000.log", 1024),
         ("wal-001.log", 1024),
@@ -141,7 +142,7 @@ fn these_are_all_files_of_a_store() {
     let expected = [
         ("LOCK", 0),
         ("MANIFEST", 1024),
-        ("chunk-00000000.tw", 512 + 115 + 113),
+        ("chunk-00000000.tw", 512 + 115 + 113 + 113),
         ("wal-000.log", 1024),
         ("wal-001.log", 1024),
     ];
@@ -217,6 +218,18 @@ impl<'a> Picture<'a> {
 
     fn f64(&mut self, name: &str) {
         self.field(8, name, |bytes| format!("{:?}", f64::from_le_bytes(bytes.try_into().unwrap())));
+    }
+
+    /// Of several tags: which, and how many points of each.
+    fn shares(&mut self) {
+        let at = self.at;
+        let tags = self.peek_u32(0) as usize;
+        let [tag_bits, count_bits] = [12, 13].map(|byte| usize::from(self.bytes[at + byte]));
+        self.u32s(["tags", "least tag", "least count"]);
+        ["tag bits", "count bits"].into_iter().for_each(|name| self.u8(name));
+        self.zeros(at + 16, "zeros");
+        self.packed("tags", tags * tag_bits);
+        self.packed("counts", tags * count_bits);
     }
 
     /// Points: a header, then packed columns.
@@ -311,7 +324,7 @@ fn manifest(bytes: &[u8]) -> String {
         while picture.at < start + 24 + body_bytes {
             let kind = bytes[picture.at];
             let names =
-                ["", "geometry", "epoch", "span", "watermarks", "block", "segments", "stream", "streams"];
+                ["", "geometry", "epoch", "span", "watermarks", "block", "segments", "stream", "streams", "format"];
             let name = names[usize::from(kind)];
             picture.field(1, "field", |_| format!("{kind} = {name}"));
             match name {
@@ -320,6 +333,7 @@ fn manifest(bytes: &[u8]) -> String {
                 "segments" => picture.u32s(["segments"]),
                 "stream" => picture.u32s(["stream"]),
                 "streams" => picture.u32s(["streams"]),
+                "format" => picture.u32s(["version"]),
                 "span" => {
                     picture.u32s(["epoch"]);
                     picture.u64s(["first_lsn"]);
@@ -340,7 +354,8 @@ fn manifest(bytes: &[u8]) -> String {
 fn segment(bytes: &[u8]) -> String {
     let mut picture = Picture::new(bytes);
     while !picture.is_done() {
-        if !picture.starts_with(b"TWF2") {
+        let is_mixed = picture.starts_with(b"TWF3");
+        if !is_mixed && !picture.starts_with(b"TWF2") {
             let inside = !picture.at.is_multiple_of(SECTOR);
             picture.zeros(picture.sector_end(), if inside { "padding" } else { "blank" });
             continue;
@@ -351,6 +366,9 @@ fn segment(bytes: &[u8]) -> String {
         picture.crc(48 + payload_bytes);
         picture.u32s(["payload bytes", "tag", "epoch", "seq", "count", "mask"]);
         picture.u64s(["first_lsn", "durable_lsn"]);
+        if is_mixed {
+            picture.shares();
+        }
         picture.run();
         picture.zeros(picture.at.next_multiple_of(8), "up to 8");
     }
@@ -717,8 +735,14 @@ fn reads_back_store_v1_streams(store: &str) {
 
 #[test]
 fn a_store_of_the_second_version_opens_and_reads_back_exactly() {
-    insta::assert_snapshot!("store_v2", read_back(NEWEST, &golden_config()));
-    insta::assert_snapshot!("store_v2_streams", read_back(NEWEST_STREAMS, &golden_streams_config()));
+    insta::assert_snapshot!("store_v2", read_back(STORE_V2, &golden_config()));
+    insta::assert_snapshot!("store_v2_streams", read_back(STORE_V2_STREAMS, &golden_streams_config()));
+}
+
+#[test]
+fn a_store_of_the_third_version_opens_and_reads_back_exactly() {
+    insta::assert_snapshot!("store_v3", read_back(NEWEST, &golden_config()));
+    insta::assert_snapshot!("store_v3_streams", read_back(NEWEST_STREAMS, &golden_streams_config()));
 }
 
 /// What `inspect` and a recovery say of a store, and every point that queries show: before it is closed, and after.
@@ -753,7 +777,7 @@ fn a_store_of_a_newer_version_is_refused_as_such_and_not_as_damage() {
         let dir = tempfile::tempdir().unwrap();
         unpack(store, dir.path());
         let mut manifest = fs::read(dir.path().join("MANIFEST")).unwrap();
-        let body = [&[9][..], &3u32.to_le_bytes(), &[250, 1, 2, 3]].concat();
+        let body = [&[9][..], &4u32.to_le_bytes(), &[250, 1, 2, 3]].concat();
         manifest[12..16].copy_from_slice(&(body.len() as u32).to_le_bytes());
         manifest[24..24 + body.len()].copy_from_slice(&body);
         let crc = crc32fast::hash(&manifest[8..24 + body.len()]);
@@ -762,7 +786,7 @@ fn a_store_of_a_newer_version_is_refused_as_such_and_not_as_damage() {
 
         let disk = Arc::new(RealDisk::new(dir.path()).unwrap());
         let before = files(dir.path());
-        let newer = |error| matches!(error, Error::NewerFormat { stored: 3, known: 2 });
+        let newer = |error| matches!(error, Error::NewerFormat { stored: 4, known: 3 });
         assert!(newer(Engine::open(disk.clone(), config.clone()).err().unwrap()));
         assert!(newer(inspect(&*disk).unwrap_err()));
         let mut after = files(dir.path());
@@ -780,9 +804,13 @@ fn a_store_of_a_newer_version_is_refused_as_such_and_not_as_damage() {
     }
 }
 
-/// What the engine writes today: since the second version, points are encoded as runs (`wal::frame`, `store::block`).
-const NEWEST: &str = include_str!("golden/store_v2.txt");
-const NEWEST_STREAMS: &str = include_str!("golden/store_v2_streams.txt");
+/// What the engine writes today: since the third version, short tails of several tags share a frame (`wal::frame`).
+const NEWEST: &str = include_str!("golden/store_v3.txt");
+const NEWEST_STREAMS: &str = include_str!("golden/store_v3_streams.txt");
+
+/// Since the second version, points are encoded as runs (`wal::frame`, `store::block`).
+const STORE_V2: &str = include_str!("golden/store_v2.txt");
+const STORE_V2_STREAMS: &str = include_str!("golden/store_v2_streams.txt");
 
 /// In between, the numbers of manifest records had begun to jump where a file begins (`manifest::encode_first`).
 const STORE_V1_SPREAD: &str = include_str!("golden/store_v1_spread_numbers.txt");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidewall::store::block::{self, BlockRef};
 use tidewall::store::manifest;
 use tidewall::store::version::{Edit, Geometry, StreamEdit, Version};
-use tidewall::wal::frame::{self, FrameHeader};
+use tidewall::wal::frame::{self, FrameHeader, Share};
 use tidewall::wal::scan;
 use tidewall::{Config, Engine, Entry, Error, Generation, Lsn, Point, Span, TagId, inspect};
 use tidewall_sim::disk::SimDisk;
@@ -34,12 +34,21 @@ fn header() -> impl Strategy<Value = FrameHeader> {
     (tag(), any::<(u32, u32)>(), 0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|(tag, (epoch, seq), a, b)| {
         FrameHeader {
             tag,
+            tags: 1,
             generation: Generation { epoch, seq },
             count: 0,
             first_lsn: Lsn(a.max(b)),
             durable_lsn: Lsn(a.min(b)),
         }
     })
+}
+
+/// The header's tag and so many others, as far as there are points: one each, and the rest for the last.
+fn shared(header: &FrameHeader, others: &[TagId], points: usize) -> Vec<Share> {
+    let tags = [&[header.tag], others].concat().into_iter().take(points);
+    let mut shares: Vec<_> = tags.map(|tag| Share { tag, count: 1 }).collect();
+    shares.last_mut().unwrap().count += (points - shares.len()) as u32;
+    shares
 }
 
 fn block_ref() -> impl Strategy<Value = BlockRef> {
@@ -89,19 +98,22 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
 
     #[test]
-    fn a_frame_decodes_to_what_was_encoded(header in header(), entries in vec(entry(), 1..300)) {
+    fn a_frame_decodes_to_what_was_encoded(header in header(), tags in vec(tag(), 0..20), entries in vec(entry(), 1..300)) {
         let mut bytes = Vec::new();
-        frame::encode(&mut bytes, &header, &entries);
+        let shares = shared(&header, &tags, entries.len());
+        frame::encode(&mut bytes, &header, &shares, &entries);
         let frame = frame::decode(&bytes).unwrap();
-        prop_assert_eq!(frame.header, FrameHeader { count: entries.len() as u32, ..header });
+        let written = FrameHeader { count: entries.len() as u32, tags: shares.len() as u32, ..header };
+        prop_assert_eq!(frame.header, written);
+        prop_assert!(frame.shares().eq(shares));
         prop_assert_eq!(frame.len, bytes.len());
         prop_assert!(frame.entries().iter().map(bits).eq(entries.iter().map(bits)));
     }
 
     #[test]
-    fn a_damaged_frame_is_no_frame(header in header(), entries in vec(entry(), 1..40), at in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>()) {
+    fn a_damaged_frame_is_no_frame(header in header(), tags in vec(tag(), 0..4), entries in vec(entry(), 1..40), at in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>()) {
         let mut bytes = Vec::new();
-        frame::encode(&mut bytes, &header, &entries);
+        frame::encode(&mut bytes, &header, &shared(&header, &tags, entries.len()), &entries);
         let used = frame::HEADER_BYTES + frame::decode(&bytes).unwrap().payload.len();
         prop_assert!(frame::decode(&bytes[..cut.index(used)]).is_err());
         let bit = at.index(used * 8);

@@ -23,6 +23,7 @@
 mod lane;
 mod runs;
 mod shard;
+mod short;
 mod tag;
 
 pub(crate) use runs::Runs;

@@ -1,17 +1,20 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
 use super::lane::{Lane, Lanes};
+use super::short::ShortTails;
 use super::tag::{AppendBatch, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
+use crate::codec::mixed::Share;
 use crate::codec::run::Run;
 use crate::config::Config;
 use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::point::{Point, TagId};
+use crate::point::{Entry, Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
+use std::iter::Peekable;
 use std::ops::RangeBounds;
 
 /// Which tails a call wants appended.
@@ -84,47 +87,75 @@ impl Shard {
         }
     }
 
-    /// Appends what waits for the log, and makes runs of tails for it.
-    fn append_tails(&mut self, which: Tails, limits: &Limits, append: &mut AppendBatch) -> Result<Drained> {
-        let mut outcome = Ok(Drained::All);
+    /// Appends the runs that wait for the log.
+    fn append_waiting(&mut self, limits: &Limits, append: &mut AppendBatch) -> Result<Drained> {
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
-        let mut visit = |tag: &TagId, buffer: &mut TagBuffer| {
-            if matches!(outcome, Ok(Drained::All)) {
-                if which == Tails::All || which == Tails::Due && buffer.tail_is_due(limits.batch_points) {
-                    buffer.end_tail(maker, limits.batch_points);
-                }
-                if buffer.waiting_points() == 0 {
-                    return false;
-                }
+        let mut outcome = Ok(Drained::All);
+        self.waiting.retain(|tag| {
+            let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
+            if matches!(outcome, Ok(Drained::All)) && buffer.waiting_points() > 0 {
                 outcome = buffer.append_waiting(*tag, maker, append);
-                // Before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
-                let points = buffer.appended_points();
-                if points + limits.batch_points > limits.block_points && 2 * points >= limits.block_points {
-                    *sealed += u64::from(buffer.seal(*tag));
+                *sealed += u64::from(buffer.seal_if_full(*tag, limits, maker));
+            }
+            buffer.listed_waiting = buffer.waiting_points() > 0;
+            buffer.listed_waiting
+        });
+        outcome
+    }
+
+    /// Likewise, and makes runs of long tails for it, and hands out the short ones.
+    fn append_tails(
+        &mut self,
+        which: Tails,
+        limits: &Limits,
+        append: &mut AppendBatch,
+        short: &mut ShortTails,
+    ) -> Result<Drained> {
+        for tag in &self.unlogged {
+            let buffer = self.tags.get_mut(tag).expect("a listed tag has a buffer");
+            let wanted = which == Tails::All || buffer.tail_is_due(limits.batch_points);
+            if wanted && buffer.tail_is_long(limits.batch_points) {
+                buffer.encode_tail(&mut self.maker);
+            }
+            if buffer.waiting_points() > 0 {
+                let drained = buffer.append_waiting(*tag, &mut self.maker, append)?;
+                self.newly_sealed += u64::from(buffer.seal_if_full(*tag, limits, &mut self.maker));
+                if drained != Drained::All {
+                    return Ok(drained);
                 }
             }
-            buffer.waiting_points() > 0
-        };
-        if which == Tails::Full {
-            self.waiting.retain(|tag| {
-                let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
-                buffer.listed_waiting = visit(tag, buffer);
-                buffer.listed_waiting
-            });
-        } else {
-            self.unlogged.retain(|tag| {
-                let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
-                let waits = visit(tag, buffer);
-                // The run of a tail for which the log had no room.
-                if waits && !std::mem::replace(&mut buffer.listed_waiting, true) {
-                    self.waiting.push(*tag);
+            if wanted && buffer.tail_points() > 0 {
+                if short.is_full_for(buffer.tail()) {
+                    let drained = short.append(append)?;
+                    if drained != Drained::All {
+                        return Ok(drained);
+                    }
                 }
-                let left = waits || buffer.tail_points() > 0;
-                buffer.listed = left && !(plant::on(Bug::B1) && which == Tails::Due);
-                buffer.listed
-            });
+                short.push(*tag, buffer.tail());
+            }
         }
-        outcome
+        Ok(Drained::All)
+    }
+
+    /// Ends what [`append_tails`](Shard::append_tails) began: `appended` are the short tails that are in frames now, those of this
+    /// shard first and in the order in which it handed them out. What has nothing left for the log leaves the list.
+    fn note_appended(&mut self, which: Tails, limits: &Limits, appended: &mut Appended) {
+        let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
+        self.unlogged.retain(|tag| {
+            let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
+            if let Some((_, first_lsn)) = appended.next_if(|(share, _)| share.tag == *tag) {
+                buffer.mark_logged(first_lsn, limits.batch_points, maker);
+                *sealed += u64::from(buffer.seal_if_full(*tag, limits, maker));
+            }
+            let waits = buffer.waiting_points() > 0;
+            // The run of a tail for which the log had no room.
+            if waits && !std::mem::replace(&mut buffer.listed_waiting, true) {
+                self.waiting.push(*tag);
+            }
+            let left = waits || buffer.tail_points() > 0;
+            buffer.listed = left && !(plant::on(Bug::B1) && which == Tails::Due);
+            buffer.listed
+        });
     }
 
     fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) {
@@ -136,7 +167,7 @@ impl Shard {
             };
             if wanted {
                 if scope != Scope::Sealed {
-                    self.newly_sealed += u64::from(buffer.seal(*tag));
+                    self.newly_sealed += u64::from(buffer.seal(*tag, &mut self.maker));
                 }
                 // All of a tag's sealed buffers, oldest first: its blocks must not get ahead of each other.
                 out.extend_from_slice(buffer.sealed());
@@ -178,11 +209,16 @@ impl Marks {
     }
 }
 
+/// Short tails that are in frames now, and the positions of their first points.
+type Appended<'a> = Peekable<&'a mut dyn Iterator<Item = (Share, Lsn)>>;
+
 #[derive(Clone, Copy)]
-struct Limits {
-    batch_points: usize,
-    block_points: usize,
+pub(super) struct Limits {
+    pub(super) batch_points: usize,
+    pub(super) block_points: usize,
     inbox_points: usize,
+    /// Points of short tails in one frame.
+    mixed_points: usize,
 }
 
 impl Limits {
@@ -248,6 +284,7 @@ impl Buffers {
             batch_points: config.batch_points,
             block_points: config.block_points,
             inbox_points: config.inbox_points,
+            mixed_points: config.mixed_points(),
         };
         Buffers {
             shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
@@ -258,18 +295,6 @@ impl Buffers {
             sealed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             backlog: Padded(AtomicU64::new(0)),
-        }
-    }
-
-    /// The first shard at or behind `from` that a pass of this kind has to visit.
-    pub(crate) fn next_with(&self, which: Tails, from: usize) -> Option<usize> {
-        self.marks(which).next(from)
-    }
-
-    fn marks(&self, which: Tails) -> &Marks {
-        match which {
-            Tails::Full => &self.waiting,
-            Tails::All | Tails::Due => &self.unlogged,
         }
     }
 
@@ -389,9 +414,10 @@ impl Buffers {
     fn count(&self, index: usize, shard: &mut Shard) -> Option<u64> {
         self.unlogged.put(index, !shard.unlogged.is_empty());
         self.waiting.put(index, !shard.waiting.is_empty());
-        let bytes = std::mem::take(&mut shard.maker.appended_bytes);
-        if bytes > 0 {
-            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        match std::mem::take(&mut shard.maker.appended_bytes) {
+            0 => {}
+            // Less, if points have become a run.
+            bytes => drop(self.bytes.fetch_add(bytes as u64, Ordering::Relaxed)),
         }
         let sealed = std::mem::take(&mut shard.newly_sealed);
         if plant::on(Bug::C5) {
@@ -415,23 +441,82 @@ impl Buffers {
         self.backlog.0.load(Ordering::Acquire)
     }
 
-    /// Appends what one shard has for the log, tag by tag, and seals the buffers that have grown to a block.
+    /// Appends what the shards from `from` on have for the log, and seals the buffers that have grown to a block. Says in `from` how far
+    /// it has come.
     pub(crate) fn append_tails(
         &self,
-        index: usize,
         which: Tails,
+        from: &mut usize,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
-        let mut shard = self.shards[index].0.lock();
-        let outcome = shard.append_tails(which, &self.limits, append);
-        self.count(index, &mut shard);
-        outcome
+        match which {
+            Tails::Full => self.append_waiting(from, append),
+            Tails::All | Tails::Due => self.append_all(which, from, append),
+        }
+    }
+
+    fn append_waiting(&self, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
+        while let Some(index) = self.waiting.next(*from) {
+            *from = index;
+            let mut shard = self.lock_at(index);
+            let drained = shard.append_waiting(&self.limits, append);
+            self.count(index, &mut shard);
+            let drained = drained?;
+            if drained != Drained::All {
+                return Ok(drained);
+            }
+            *from += 1;
+        }
+        Ok(Drained::All)
+    }
+
+    fn append_all(&self, which: Tails, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
+        let mut short = ShortTails::new(self.limits.mixed_points);
+        let mut held = Vec::new();
+        let mut next = self.unlogged.next(*from);
+        while let Some(index) = next {
+            let mut shard = self.shards[index].0.lock_next(index);
+            let mut outcome = shard.append_tails(which, &self.limits, append, &mut short);
+            held.push((index, shard));
+            next = self.unlogged.next(index + 1);
+            if matches!(outcome, Ok(Drained::All)) {
+                if !short.is_empty() && !short.is_enough() && next.is_some() {
+                    continue;
+                }
+                outcome = short.append(append);
+            }
+            let ended = matches!(outcome, Ok(Drained::All));
+            // Whatever has come of it: what has been appended has its position now, before anybody else looks.
+            *from = if ended { index + 1 } else { held[0].0 };
+            let mut appended = short.take_appended();
+            let mut appended = (&mut appended as &mut dyn Iterator<Item = _>).peekable();
+            for (index, mut shard) in held.drain(..) {
+                shard.note_appended(which, &self.limits, &mut appended);
+                self.count(index, &mut shard);
+            }
+            if !ended {
+                return outcome;
+            }
+        }
+        Ok(Drained::All)
     }
 
     /// Takes in a run that is in the log already: recovery.
     pub(crate) fn replay(&self, tag: TagId, run: &Run, first_lsn: Lsn, end_lsn: Lsn) {
-        let bytes = self.lock(tag).tags.entry(tag).or_default().replay(run, first_lsn, end_lsn);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.replay_in(tag, |buffer, maker| buffer.replay(run, first_lsn, end_lsn, maker));
+    }
+
+    /// Likewise a few points that share a frame with those of other tags.
+    pub(crate) fn replay_few(&self, tag: TagId, entries: &[Entry], first_lsn: Lsn) {
+        let batch_points = self.limits.batch_points;
+        self.replay_in(tag, |buffer, maker| buffer.replay_few(entries, first_lsn, batch_points, maker));
+    }
+
+    fn replay_in(&self, tag: TagId, replay: impl FnOnce(&mut TagBuffer, &mut RunMaker)) {
+        let mut shard = self.lock(tag);
+        let Shard { tags, maker, .. } = &mut *shard;
+        replay(tags.entry(tag).or_default(), maker);
+        self.count(self.index(tag), &mut shard);
     }
 
     /// Sealed buffers that wait for a flush.

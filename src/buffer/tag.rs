@@ -1,6 +1,8 @@
 //! The buffer of one tag.
 
 use super::runs::Runs;
+use super::shard::Limits;
+use crate::codec::mixed::Batch;
 use crate::codec::run::{Encoder, Run};
 use crate::error::Result;
 use crate::lsn::{Append, Lsn};
@@ -9,8 +11,8 @@ use crate::point::{Entry, Measured, Point, TagId};
 use crate::sync::Arc;
 use std::ops::RangeBounds;
 
-/// How a tail gets into the log: one tag batch, one run, one frame.
-pub(crate) type AppendBatch<'a> = dyn FnMut(TagId, &Run) -> Result<Append> + 'a;
+/// How points get into the log: a batch in a frame.
+pub(crate) type AppendBatch<'a> = dyn FnMut(&Batch) -> Result<Append> + 'a;
 
 /// How far a pass over tails has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +39,11 @@ pub(crate) struct Sealed {
 /// thousand tags it has to come from memory each time.
 #[derive(Default)]
 pub(crate) struct TagBuffer {
-    /// The tag batch, as far as it has come: less than a whole one.
+    /// What is in no run yet: first what is in frames already, with other tags' points, then the tag batch as far as it
+    /// has come. Neither is a whole batch.
     tail: Vec<Entry>,
+    /// So many of the tail's points are in frames.
+    logged: usize,
     /// The background step has come across the present tail before.
     tail_is_old: bool,
     /// The tag is on its shard's list of tags that have something for the log.
@@ -52,11 +57,11 @@ pub(crate) struct TagBuffer {
 #[derive(Default)]
 struct Encoded {
     sealed: Vec<Arc<Sealed>>,
-    /// What is in frames and not sealed yet.
+    /// What is in frames and not sealed yet, but for the logged points of the tail, which come behind it.
     open: Runs,
     /// What is in no frame yet.
     waiting: Runs,
-    /// Position of the first point of `open`; meaningful while there is one.
+    /// Position of the first point of `open` and the logged tail; meaningful while there is one.
     first_lsn: Lsn,
     /// Behind the last one; likewise.
     end_lsn: Lsn,
@@ -68,14 +73,21 @@ pub(crate) struct RunMaker {
     encoder: Encoder,
     /// Points in runs that wait for the log.
     pub(super) waiting_points: i64,
-    /// Bytes of runs that are in frames.
-    pub(super) appended_bytes: usize,
+    /// Bytes of points that are in frames.
+    pub(super) appended_bytes: i64,
 }
 
 impl RunMaker {
     fn make(&mut self, runs: &mut Runs, points: &[impl Measured]) {
         runs.encode(&mut self.encoder, points);
         self.waiting_points += points.len() as i64;
+    }
+
+    /// Makes a run of points that are in frames.
+    fn make_logged(&mut self, runs: &mut Runs, points: &[Entry]) {
+        let before = runs.bytes();
+        runs.encode(&mut self.encoder, points);
+        self.appended_bytes += (runs.bytes() - before) as i64 - size_of_val(points) as i64;
     }
 }
 
@@ -93,11 +105,11 @@ impl TagBuffer {
     /// Returns whether any has. If not, no more was touched than the buffer and the end of its tail.
     pub(crate) fn accept(&mut self, mut points: &[Point], batch_points: usize, maker: &mut RunMaker) -> bool {
         if !self.tail.is_empty() || points.len() < batch_points {
-            let missing = batch_points - self.tail.len();
+            let missing = batch_points - self.tail_points();
             let (now, later) = points.split_at(points.len().min(missing));
             self.tail.extend(now.iter().map(Point::entry));
             points = later;
-            if self.tail.len() < batch_points {
+            if self.tail_points() < batch_points {
                 return false;
             }
             self.encode_tail(maker);
@@ -110,11 +122,23 @@ impl TagBuffer {
         true
     }
 
-    /// Makes a run of the tail, for the log to take.
-    fn encode_tail(&mut self, maker: &mut RunMaker) {
+    /// Makes a run of the tail, for the log to take, behind one of what the log has of it.
+    pub(super) fn encode_tail(&mut self, maker: &mut RunMaker) {
+        self.encode_logged(maker);
         maker.make(&mut self.encoded.waiting, &self.tail);
         self.tail.clear();
         self.tail_is_old = false;
+    }
+
+    /// Makes a run of those points of the tail that are in frames.
+    fn encode_logged(&mut self, maker: &mut RunMaker) {
+        if self.logged == 0 {
+            return;
+        }
+        assert_eq!(self.waiting_points(), 0, "what waits is appended before the tail");
+        maker.make_logged(&mut self.encoded.open, &self.tail[..self.logged]);
+        self.tail.drain(..self.logged);
+        self.logged = 0;
     }
 
     /// Points in runs that are in no frame yet.
@@ -122,31 +146,62 @@ impl TagBuffer {
         self.encoded.waiting.points()
     }
 
-    /// Takes in points that are in the log already: recovery. Returns the bytes that they take.
-    pub(crate) fn replay(&mut self, run: &Run, first_lsn: Lsn, end_lsn: Lsn) -> usize {
+    /// Takes in a run that is in the log already: recovery. Returns the bytes that it takes.
+    pub(crate) fn replay(
+        &mut self,
+        run: &Run,
+        first_lsn: Lsn,
+        end_lsn: Lsn,
+        maker: &mut RunMaker,
+    ) {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
+        self.encode_logged(maker);
         let before = self.encoded.open.bytes();
         self.mark_appended(first_lsn, end_lsn, 0);
         self.encoded.open.push(run);
-        self.encoded.open.bytes() - before
+        maker.appended_bytes += (self.encoded.open.bytes() - before) as i64;
     }
 
-    /// Before these points are in `open`; `done` runs are not there yet either.
+    /// Likewise a few points out of a frame of several tags.
+    pub(crate) fn replay_few(&mut self, entries: &[Entry], first_lsn: Lsn, batch_points: usize, maker: &mut RunMaker) {
+        assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
+        self.tail.extend_from_slice(entries);
+        self.mark_logged(first_lsn, batch_points, maker);
+    }
+
+    /// The tail is in a frame. It stays where it is, until it and what comes make a run of their own.
+    pub(super) fn mark_logged(&mut self, first_lsn: Lsn, batch_points: usize, maker: &mut RunMaker) {
+        let points = self.tail_points();
+        if self.tail.len() > batch_points {
+            self.encode_logged(maker);
+        }
+        self.mark_appended(first_lsn, first_lsn.advance(points as u64), 0);
+        maker.appended_bytes += (points * size_of::<Entry>()) as i64;
+        self.logged += points;
+        self.tail_is_old = false;
+    }
+
+    /// Before these points are in `open` or logged; `done` runs are not there yet either.
     fn mark_appended(&mut self, first_lsn: Lsn, end_lsn: Lsn, done: usize) {
-        if self.encoded.open.len() + done == 0 {
+        if self.appended_points() + done == 0 {
             self.encoded.first_lsn = first_lsn;
         }
         self.encoded.end_lsn = end_lsn;
     }
 
-    /// Points that are not in a frame yet.
+    /// Points that are neither in a run nor in a frame yet.
     pub(crate) fn tail_points(&self) -> usize {
-        self.tail.len()
+        self.tail.len() - self.logged
+    }
+
+    /// The same: points that are neither in a run nor in a frame yet.
+    pub(super) fn tail(&self) -> &[Entry] {
+        &self.tail[self.logged..]
     }
 
     /// Points that are in a frame and neither sealed nor in a block.
     pub(crate) fn appended_points(&self) -> usize {
-        self.encoded.open.points()
+        self.encoded.open.points() + self.logged
     }
 
     /// Points in memory.
@@ -164,7 +219,7 @@ impl TagBuffer {
     ) -> Result<Drained> {
         let (mut outcome, mut done) = (Ok(Drained::All), 0);
         while done < self.encoded.waiting.len() {
-            match append(tag, &self.encoded.waiting.get(done)) {
+            match append(&Batch::of_run(tag, &self.encoded.waiting.get(done))) {
                 Ok(Append::Appended { first_lsn, end_lsn }) => {
                     self.mark_appended(first_lsn, end_lsn, done);
                     done += 1;
@@ -179,7 +234,7 @@ impl TagBuffer {
         let before = (open.points(), open.bytes());
         open.take_first(waiting, done);
         maker.waiting_points -= (open.points() - before.0) as i64;
-        maker.appended_bytes += open.bytes() - before.1;
+        maker.appended_bytes += (open.bytes() - before.1) as i64;
         if plant::on(Bug::W18) {
             maker.waiting_points -= waiting.points() as i64;
             *waiting = Runs::default();
@@ -187,17 +242,9 @@ impl TagBuffer {
         outcome
     }
 
-    /// Makes a run of a tail that is no whole batch.
-    pub(crate) fn end_tail(&mut self, maker: &mut RunMaker, batch_points: usize) {
-        if self.tail.is_empty() {
-            return;
-        }
-        let is_slow = 2 * self.tail.len() < batch_points;
-        self.encode_tail(maker);
-        if is_slow {
-            // One of many tags perhaps: it needs the memory in a while only.
-            self.tail = Vec::new();
-        }
+    /// Whether the tail is worth a frame and a run of its own.
+    pub(super) fn tail_is_long(&self, batch_points: usize) -> bool {
+        2 * self.tail_points() >= batch_points
     }
 
     /// Whether the background step should append the tail: it is at least half a batch, or an earlier step saw it.
@@ -206,16 +253,21 @@ impl TagBuffer {
             return false;
         }
         let is_old = std::mem::replace(&mut self.tail_is_old, true) && !plant::on(Bug::W22);
-        is_old || 2 * self.tail_points() >= batch_points
+        is_old || self.tail_is_long(batch_points)
     }
 
     /// Makes the appended part immutable. `false` when there is none.
-    pub(crate) fn seal(&mut self, tag: TagId) -> bool {
+    pub(crate) fn seal(&mut self, tag: TagId, maker: &mut RunMaker) -> bool {
+        self.encode_logged(maker);
         if self.encoded.open.points() == 0 {
             return false;
         }
         let open = &mut self.encoded.open;
         let runs = if plant::on(Bug::F11) { open.clone() } else { std::mem::take(open) };
+        if self.tail.is_empty() {
+            // One of many slow tags perhaps: it needs the memory in a while only.
+            self.tail = Vec::new();
+        }
         self.encoded.sealed.push(Arc::new(Sealed {
             tag,
             runs,
@@ -223,6 +275,14 @@ impl TagBuffer {
             end_lsn: self.encoded.end_lsn,
         }));
         true
+    }
+
+    /// Seals before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
+    pub(super) fn seal_if_full(&mut self, tag: TagId, limits: &Limits, maker: &mut RunMaker) -> bool {
+        let points = self.appended_points();
+        points + limits.batch_points > limits.block_points
+            && 2 * points >= limits.block_points
+            && self.seal(tag, maker)
     }
 
     /// The sealed part, oldest first.
@@ -240,7 +300,7 @@ impl TagBuffer {
     /// The position of the oldest point at or behind `from` that is in a frame and in no block.
     pub(crate) fn first_unflushed(&self, from: Lsn) -> Option<Lsn> {
         let sealed = self.encoded.sealed.iter().map(|sealed| sealed.first_lsn).find(|first| *first >= from);
-        sealed.or((self.encoded.open.points() > 0).then_some(self.encoded.first_lsn))
+        sealed.or((self.appended_points() > 0).then_some(self.encoded.first_lsn))
     }
 
     /// The latest time of any of its points.

@@ -3,10 +3,12 @@
 //! | file | subject |
 //! |---|---|
 //! | `run` | points of one tag in few bytes: what frames, buffers and blocks hold |
+//! | `mixed` | points of several tags: what a frame holds if each has only a few |
 //! | `bits` | numbers of one width, packed |
 //! | this one | little-endian numbers, and the raw columns of the first format version |
 
 mod bits;
+pub(crate) mod mixed;
 pub(crate) mod run;
 
 use crate::point::Entry;

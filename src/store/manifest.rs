@@ -21,7 +21,7 @@
 //! | 6 segments | u32 | so many segment files are there, at least: one that is missing is damage |
 //! | 7 stream | u32 | the fields 3, 4 and 6 that follow are about this log stream; before it, about stream 0 |
 //! | 8 streams | u32 | the number of log streams; absent in a store with one |
-//! | 9 format | u32 | the format version of the store, if that is newer than 2 ([`newer_format`]) |
+//! | 9 format | u32 | the format version of the store, before everything else; absent in one of version 1 or 2 |
 //!
 //! Which stream a tag belongs to is [`TagId::stream`], a part of the format.
 //!
@@ -46,7 +46,9 @@ pub const NEXT_NAME: &str = "MANIFEST.next";
 /// The first bytes of every record.
 pub const MAGIC: [u8; 4] = *b"TWM1";
 /// The newest format version of a store that this engine reads, and the one that it writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
+/// The first one that a store states.
+const FORMAT_STATED: u32 = 3;
 
 const HEADER_BYTES: usize = 24;
 /// How far the numbers of two files can be apart that would follow the same one.
@@ -94,6 +96,8 @@ pub fn encode(edit: &Edit, number: u64, sector_bytes: u64) -> Vec<u8> {
         Vec::with_capacity(HEADER_BYTES + 64 + edit.blocks.len() * BLOCK_BYTES + sector_bytes as usize);
     out.resize(HEADER_BYTES, 0);
     if let Some(geometry) = edit.geometry {
+        out.push(FORMAT);
+        put_u32s(&mut out, [FORMAT_VERSION]);
         out.push(GEOMETRY);
         put_u64s(&mut out, [geometry.segment_bytes, geometry.sector_bytes, geometry.chunk_bytes]);
         if geometry.wal_streams > 1 {
@@ -203,6 +207,10 @@ fn decode_body(body: &[u8]) -> Option<Edit> {
     let mut reader = Reader(body);
     let mut edit = Edit::default();
     let mut stream = 0;
+    if let Some(rest) = body.strip_prefix(&[FORMAT]) {
+        reader = Reader(rest);
+        reader.u32().filter(|version| (FORMAT_STATED..=FORMAT_VERSION).contains(version))?;
+    }
     while let Some(field) = reader.u8() {
         match field {
             GEOMETRY => {

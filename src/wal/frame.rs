@@ -1,18 +1,18 @@
-//! A frame: one tag batch in the log, whole or absent.
+//! A frame: one tag batch in the log, or short ones of several tags, whole or absent.
 //!
 //! ```text
 //! offset  bytes
-//!      0      4  magic "TWF2"
+//!      0      4  magic "TWF2", or "TWF3" if it has points of several tags
 //!      4      4  CRC-32 of bytes 8 .. 48 + payload
 //!      8      4  payload bytes
-//!     12      4  tag, never 0
+//!     12      4  tag, never 0; of several, the first
 //!     16      4  epoch  ┐ generation of the segment: tells a stale frame,
 //!     20      4  seq    ┘ left by an earlier use of the segment
-//!     24      4  count of points, never 0, as in the run
+//!     24      4  count of points, never 0, as in the payload
 //!     28      4  mask: what every four bytes of the payload are XORed with; nearly always 0
 //!     32      8  first_lsn: the frame covers first_lsn .. first_lsn + count
 //!     40      8  durable_lsn when the frame was written: everything below it had been synced (I1)
-//!     48      …  payload: a run of points (`codec/run.rs`)
+//!     48      …  payload: a run of points (`codec/run.rs`), or points of several tags (`codec/mixed.rs`)
 //!      …    0-7  zeros up to a multiple of 8
 //! ```
 //!
@@ -30,7 +30,9 @@
 //! `durable_lsn` is what makes a hole provable: a frame that is intact says of everything below its watermark that
 //! it was on the disk, so its absence is corruption and not a torn tail (I6).
 
-use crate::codec::run::{self, Run};
+pub use crate::codec::mixed::Share;
+use crate::codec::mixed::{self, Batch, Mixed};
+use crate::codec::run::{self, Encoder, Run};
 use crate::codec::{self, ENTRY_BYTES, Reader};
 use crate::lsn::{Generation, Lsn};
 use crate::plant::{self, Bug};
@@ -45,23 +47,52 @@ pub const POINTS_MAX: usize = run::POINTS_MAX;
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
 const MASK_AT: usize = 28;
-/// The first bytes of a frame, format version included.
+/// The first bytes of a frame of one tag, format version included.
 pub const MAGIC: [u8; 4] = *b"TWF2";
+/// Those of a frame of several tags.
+pub const MAGIC_MIXED: [u8; 4] = *b"TWF3";
 /// Those of a frame with raw columns, which are still read.
 pub const MAGIC_RAW: [u8; 4] = *b"TWF1";
+/// All of them.
+pub const MAGICS: [[u8; 4]; 3] = [MAGIC, MAGIC_MIXED, MAGIC_RAW];
 
-const MAGIC_WORDS: [u32; 2] = [u32::from_le_bytes(MAGIC), u32::from_le_bytes(MAGIC_RAW)];
+const MAGIC_WORDS: [u32; 3] =
+    [u32::from_le_bytes(MAGIC), u32::from_le_bytes(MAGIC_MIXED), u32::from_le_bytes(MAGIC_RAW)];
+
+/// What a frame's payload is: says its magic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The raw columns of the first format version.
+    Columns,
+    /// A run of one tag's points.
+    Run,
+    /// Points of several tags.
+    Mixed,
+}
+
+impl Kind {
+    fn of(bytes: &[u8]) -> Option<Kind> {
+        Some(match *bytes.first_chunk()? {
+            MAGIC => Kind::Run,
+            MAGIC_MIXED => Kind::Mixed,
+            MAGIC_RAW => Kind::Columns,
+            _ => return None,
+        })
+    }
+}
 
 /// Whether a frame of any format version can begin with these bytes.
 pub(crate) fn has_magic(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC) || bytes.starts_with(&MAGIC_RAW)
+    Kind::of(bytes).is_some()
 }
 
 /// What a frame says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Whose points these are.
+    /// Whose points these are; of several, the first one's.
     pub tag: TagId,
+    /// Number of tags.
+    pub tags: u32,
     /// The use of the segment it was written in.
     pub generation: Generation,
     /// Number of points.
@@ -88,31 +119,60 @@ pub struct Frame<'a> {
     pub payload: Cow<'a, [u8]>,
     /// What the payload is XORed with on the disk.
     pub mask: u32,
-    /// Its payload is a run, and not the raw columns of the first format version.
-    pub is_run: bool,
+    /// What its payload is.
+    pub kind: Kind,
     /// Bytes that it takes in the segment.
     pub len: usize,
 }
 
 impl Frame<'_> {
-    /// Its points in the order in which they were accepted.
+    /// Its points in the order in which they were accepted; of several tags, one tag's behind the other's.
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(self.header.count as usize);
-        match self.run() {
-            Some(run) => run.for_each(|entry| entries.push(entry)),
-            None => entries.extend(self.columns()),
+        match self.kind {
+            Kind::Columns => entries.extend(
+                codec::columns(&self.payload, self.header.count as usize)
+                    .expect("decode checked the payload's length"),
+            ),
+            Kind::Run => self.run().for_each(|entry| entries.push(entry)),
+            Kind::Mixed => self.mixed().run.for_each(|entry| entries.push(entry)),
         }
         entries
     }
 
-    /// Its points as the run that they are; `None` if they are raw columns.
-    pub(crate) fn run(&self) -> Option<Run<'_>> {
-        self.is_run.then(|| Run::split(&self.payload).expect("decode checked the run").0)
+    /// Whose its points are, in their order.
+    pub fn shares(&self) -> impl Iterator<Item = Share> + use<> {
+        let (one, several) = match self.kind {
+            Kind::Mixed => (None, self.mixed().shares),
+            Kind::Run | Kind::Columns => {
+                (Some(Share { tag: self.header.tag, count: self.header.count }), Vec::new())
+            }
+        };
+        one.into_iter().chain(several)
     }
 
-    fn columns(&self) -> impl Iterator<Item = Entry> {
-        codec::columns(&self.payload, self.header.count as usize)
-            .expect("decode checked the payload's length")
+    /// What it carries, for another frame; raw columns become a run, in `memory`.
+    pub(crate) fn batch<'a>(&'a self, memory: &'a mut Vec<u8>) -> Batch<'a> {
+        let FrameHeader { tag, tags, count, .. } = self.header;
+        match self.kind {
+            Kind::Run | Kind::Mixed => Batch { tag, tags, count, payload: &self.payload },
+            Kind::Columns => {
+                Batch::encode(memory, &mut Encoder::default(), &[Share { tag, count }], &self.entries())
+            }
+        }
+    }
+
+    /// The run that it is.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub(crate) fn run(&self) -> Run<'_> {
+        assert_eq!(self.kind, Kind::Run);
+        Run::split(&self.payload).expect("decode checked the run").0
+    }
+
+    fn mixed(&self) -> Mixed<'_> {
+        Mixed::parse(&self.payload).expect("decode checked the payload")
     }
 }
 
@@ -158,25 +218,33 @@ pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
     (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN)
 }
 
-/// Bytes of a frame with `count` points, at most.
+/// Bytes of a frame of one tag with `count` points, at most.
 pub fn frame_bytes_max(count: usize) -> usize {
     frame_bytes(run::bytes_max(count))
 }
 
-/// Appends a frame. `header.count` is taken from `entries`.
-pub fn encode(out: &mut Vec<u8>, header: &FrameHeader, entries: &[Entry]) {
-    let mut bytes = Vec::new();
-    run::Encoder::default().encode(&mut bytes, entries);
-    encode_run(out, &FrameHeader { count: entries.len() as u32, ..*header }, &bytes);
+/// Bytes of a frame of several tags with `count` points, at most.
+pub(crate) fn mixed_bytes_max(count: usize) -> usize {
+    frame_bytes(mixed::bytes_max(count))
 }
 
-/// Appends a frame of a run, which has as many points as `header` says.
-pub(crate) fn encode_run(out: &mut Vec<u8>, header: &FrameHeader, run: &[u8]) {
+/// Appends a frame. `tag`, `tags` and `count` of `header` are taken from `shares`.
+///
+/// # Panics
+/// Without points, if a share is empty, and if the shares do not add up to the entries.
+pub fn encode(out: &mut Vec<u8>, header: &FrameHeader, shares: &[Share], entries: &[Entry]) {
+    let mut payload = Vec::new();
+    let batch = Batch::encode(&mut payload, &mut Encoder::default(), shares, entries);
+    put(out, &FrameHeader { tag: batch.tag, tags: batch.tags, count: batch.count, ..*header }, batch.payload);
+}
+
+/// Appends a frame with a payload that is what `header` says.
+pub(crate) fn put(out: &mut Vec<u8>, header: &FrameHeader, payload: &[u8]) {
     let start = out.len();
     let mut fields = [0; HEADER_BYTES];
     let mut put = |at: usize, bytes: &[u8]| fields[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &MAGIC);
-    put(8, &(run.len() as u32).to_le_bytes());
+    put(0, if header.tags == 1 { &MAGIC } else { &MAGIC_MIXED });
+    put(8, &(payload.len() as u32).to_le_bytes());
     put(12, &header.tag.get().to_le_bytes());
     put(16, &header.generation.epoch.to_le_bytes());
     put(20, &header.generation.seq.to_le_bytes());
@@ -184,12 +252,12 @@ pub(crate) fn encode_run(out: &mut Vec<u8>, header: &FrameHeader, run: &[u8]) {
     put(32, &header.first_lsn.0.to_le_bytes());
     put(40, &header.durable_lsn.0.to_le_bytes());
     out.extend_from_slice(&fields);
-    out.extend_from_slice(run);
+    out.extend_from_slice(payload);
     let mask = mask(&mut out[start + HEADER_BYTES..]);
     out[start + MASK_AT..start + MASK_AT + 4].copy_from_slice(&mask.to_le_bytes());
     let crc = crc32fast::hash(&out[start + 8..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-    out.resize(start + frame_bytes(run.len()), 0);
+    out.resize(start + frame_bytes(payload.len()), 0);
 }
 
 /// The frame at the start of `bytes`.
@@ -206,10 +274,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
 }
 
 fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
-    let is_run = bytes.starts_with(&MAGIC);
-    if !is_run && !bytes.starts_with(&MAGIC_RAW) {
-        return None;
-    }
+    let kind = Kind::of(bytes)?;
     let mut reader = Reader(&bytes[MAGIC.len()..]);
     let crc = reader.u32()?;
     let payload_bytes = reader.u32()? as usize;
@@ -222,7 +287,7 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     let payload =
         if plant::on(Bug::F19) { &reader.0[..payload_bytes] } else { reader.0.get(..payload_bytes)? };
     let sound = (1..=POINTS_MAX).contains(&(count as usize))
-        && payload_bytes <= run::bytes_max(count as usize)
+        && payload_bytes <= mixed::bytes_max(count as usize)
         && first_lsn.0.checked_add(count.into()).is_some()
         && durable_lsn <= first_lsn;
     let len = frame_bytes(payload_bytes);
@@ -237,22 +302,32 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if mask != 0 {
         apply(mask, payload.to_mut());
     }
-    let whole = if is_run {
-        Run::split(&payload).is_some_and(|(run, rest)| run.count == count as usize && rest.is_empty())
-    } else {
-        (count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())
+    let tags = match kind {
+        Kind::Run => Run::split(&payload)
+            .is_some_and(|(run, rest)| run.count == count as usize && rest.is_empty())
+            .then_some(1)?,
+        Kind::Mixed => Mixed::parse(&payload)
+            .filter(|mixed| mixed.run.count == count as usize && mixed.shares[0].tag == tag)?
+            .shares
+            .len() as u32,
+        Kind::Columns => ((count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())).then_some(1)?,
     };
-    let header = FrameHeader { tag, generation, count, first_lsn, durable_lsn };
-    whole.then_some(Frame { header, payload, mask, is_run, len })
+    let header = FrameHeader { tag, tags, generation, count, first_lsn, durable_lsn };
+    Some(Frame { header, payload, mask, kind, len })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn encode_one(out: &mut Vec<u8>, header: &FrameHeader, entries: &[Entry]) {
+        encode(out, header, &[Share { tag: header.tag, count: entries.len() as u32 }], entries);
+    }
+
     fn sample() -> (FrameHeader, Vec<Entry>, Vec<u8>) {
         let header = FrameHeader {
             tag: TagId::new(7).unwrap(),
+            tags: 1,
             generation: Generation { epoch: 2, seq: 9 },
             count: 3,
             first_lsn: Lsn(1000),
@@ -262,7 +337,7 @@ mod tests {
             .map(|(ts_us, value)| Entry { ts_us, value, quality: 192 })
             .into();
         let mut bytes = Vec::new();
-        encode(&mut bytes, &header, &entries);
+        encode_one(&mut bytes, &header, &entries);
         (header, entries, bytes)
     }
 
@@ -288,7 +363,7 @@ mod tests {
         let mut entries = disguised(&inner);
         // Nor can the mask be foreseen.
         entries.extend((1..300u32).map(|mask| Entry {
-            ts_us: i64::from(MAGIC_WORDS[mask as usize % 2] ^ mask),
+            ts_us: i64::from(MAGIC_WORDS[mask as usize % 3] ^ mask),
             value: f64::from_bits(MAGIC_WORDS[0].into()),
             quality: mask as u8,
         }));
@@ -296,7 +371,7 @@ mod tests {
         entries.extend([i64::MIN, i64::MAX, 0].map(|ts_us| Entry { ts_us, value: f64::NAN, quality: 0 }));
         let header = FrameHeader { count: entries.len() as u32, ..header };
         let mut bytes = Vec::new();
-        encode(&mut bytes, &header, &entries);
+        encode_one(&mut bytes, &header, &entries);
         assert!(words(&bytes[HEADER_BYTES..]).all(|word| !MAGIC_WORDS.contains(&word)));
         assert!((ALIGN..bytes.len()).step_by(ALIGN).all(|at| decode(&bytes[at..]).is_err()));
         let bits = |entry: &Entry| (entry.ts_us, entry.value.to_bits(), entry.quality);
@@ -313,7 +388,7 @@ mod tests {
             let entry = |at: usize| Entry { ts_us: 0, value: 0.0, quality: MAGIC[at % 4] };
             let entries: Vec<_> = (0..count).map(entry).collect();
             let mut bytes = Vec::new();
-            encode(&mut bytes, &header, &entries);
+            encode_one(&mut bytes, &header, &entries);
             let mut places = (ALIGN..bytes.len()).step_by(ALIGN);
             assert_eq!(places.find(|at| has_magic(&bytes[*at..])), None, "with {count} points");
             let quality = |entry: &Entry| entry.quality;

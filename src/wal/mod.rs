@@ -23,14 +23,13 @@ mod turn;
 
 pub(crate) use turn::Room;
 
-use crate::codec::run::Run;
+use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::lsn::{Append, Generation, Lsn};
 use crate::plant::{self, Bug};
-use crate::point::TagId;
 use crate::sync::{Arc, Condvar, Guard, Mutex, Rank};
 use frame::FrameHeader;
 use ring::{Next, Ring};
@@ -168,15 +167,15 @@ impl Log {
         segment_name(self.stream, slot)
     }
 
-    /// Appends one tag batch as one frame; a single point is a batch of one. On return it has positions, and is
+    /// Appends one tag batch, or short ones of several tags, as one frame. On return the points have positions, and are
     /// durable after a commit that covers them. A matter of memory only: when I/O is needed first, nothing is appended
     /// and [`make_room`](Log::make_room) has to be called, without any lock. The batch is encoded already, so that the
     /// lock is held for little more than a copy of it.
     ///
     /// # Errors
     /// `ReadOnly` after a failed sync.
-    pub(crate) fn batch_append(&self, tag: TagId, batch: &Run) -> Result<Append> {
-        let frame_bytes = frame::frame_bytes(batch.bytes.len()) as u64;
+    pub(crate) fn batch_append(&self, batch: &Batch) -> Result<Append> {
+        let frame_bytes = frame::frame_bytes(batch.payload.len()) as u64;
         let stale_lsn = plant::on(Bug::C4).then(|| self.lock().marks.appended);
         let mut state = self.lock();
         self.health.check()?;
@@ -185,16 +184,17 @@ impl Log {
         }
         let first_lsn = stale_lsn.unwrap_or(state.marks.appended);
         let header = FrameHeader {
-            tag,
+            tag: batch.tag,
+            tags: batch.tags,
             generation: state.generation,
-            count: batch.count as u32,
+            count: batch.count,
             first_lsn,
             durable_lsn: if plant::on(Bug::A1) { first_lsn } else { state.marks.durable },
         };
-        frame::encode_run(&mut state.staging, &header, batch.bytes);
+        frame::put(&mut state.staging, &header, batch.payload);
         state.marks.appended = header.end_lsn();
         state.stats.appends += 1;
-        state.stats.appended_points += batch.count as u64;
+        state.stats.appended_points += u64::from(batch.count);
         Ok(Append::Appended { first_lsn, end_lsn: header.end_lsn() })
     }
 

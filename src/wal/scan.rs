@@ -90,7 +90,7 @@ pub fn segment(bytes: &[u8], sector_bytes: u64, belongs: impl Fn(TagId) -> bool)
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         match frame::decode(rest) {
             Ok(frame) if plant::on(Bug::W3) && frame.len as u64 > 2 * sector_bytes => break,
-            Ok(frame) if !belongs(frame.header.tag) => {
+            Ok(frame) if !frame.shares().all(|share| belongs(share.tag)) => {
                 scan.end = End::Stale;
                 break;
             }
@@ -252,12 +252,14 @@ mod tests {
         let entry = |n| Entry { ts_us: n as i64, value: n as f64, quality: 192 };
         let header = FrameHeader {
             tag: TagId::new(1).unwrap(),
+            tags: 1,
             generation: Generation { epoch: generation.0, seq: generation.1 },
             count: count as u32,
             first_lsn: Lsn(first_lsn),
             durable_lsn: Lsn(durable_lsn),
         };
-        frame::encode(out, &header, &(0..count).map(entry).collect::<Vec<_>>());
+        let share = frame::Share { tag: header.tag, count: header.count };
+        frame::encode(out, &header, &[share], &(0..count).map(entry).collect::<Vec<_>>());
     }
 
     fn pad(bytes: &mut Vec<u8>) {

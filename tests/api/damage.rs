@@ -365,9 +365,10 @@ fn rewrite(store: &Store, at: &FrameAt, change: impl FnOnce(&mut FrameHeader)) {
     let mut bytes = fs::read(&path).unwrap();
     let (offset, mut header) = (at.offset as usize, at.header);
     change(&mut header);
-    let entries = frame::decode(&bytes[offset..]).unwrap().entries();
+    let frame = frame::decode(&bytes[offset..]).unwrap();
+    let (shares, entries) = (frame.shares().collect::<Vec<_>>(), frame.entries());
     let mut crafted = Vec::new();
-    frame::encode(&mut crafted, &header, &entries);
+    frame::encode(&mut crafted, &header, &shares, &entries);
     bytes[offset..offset + crafted.len()].copy_from_slice(&crafted);
     fs::write(path, bytes).unwrap();
 }

@@ -4,6 +4,7 @@
 //! gives the facts, and once by the code of the run. Where the two differ the picture shows both.
 
 use crate::disk::{SECTOR, SimDisk};
+use crate::picture::whose;
 use crate::record::{Event, Findings, Reading, Unit, UnitState};
 use crate::timeline::Timeline;
 use tidewall::plant::{self, Bug};
@@ -97,8 +98,8 @@ fn frames(segment: &SegmentInfo, damage: &[(String, u64, String)]) -> Vec<Unit> 
         let is_live = segment.live.contains(&index);
         let state = if is_live { UnitState::Live } else { UnitState::Stale };
         let what = format!(
-            "frame of tag {}: {} points, LSN {}..{}, generation {}; when it was written, {} were durable",
-            header.tag,
+            "frame of {}: {} points, LSN {}..{}, generation {}; when it was written, {} were durable",
+            whose(&header),
             header.count,
             header.first_lsn,
             header.end_lsn(),

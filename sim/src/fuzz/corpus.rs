@@ -64,9 +64,10 @@ fn is_segment(name: &str) -> bool {
 fn frames() -> Vec<(String, Vec<u8>)> {
     let mut seeds = cut(frame::MAGIC, is_segment);
     seeds.truncate(6);
+    seeds.extend(cut(frame::MAGIC_MIXED, is_segment).into_iter().take(6));
     seeds.push(("zeros".into(), vec![0; 64]));
-    // What is made of bytes for a round trip is 28 bytes of header and then entries of 17.
-    let mut disguised = vec![1; 28];
+    // What is made of bytes for a round trip is 29 bytes of header and then entries of 17.
+    let mut disguised = vec![1; 29];
     for word in seeds[0].1.chunks_exact(8) {
         disguised.extend_from_slice(word);
         disguised.extend([0; 9]);
@@ -88,6 +89,7 @@ fn segments() -> Vec<(String, Vec<u8>)> {
 fn blocks() -> Vec<(String, Vec<u8>)> {
     let mut seeds = cut(block::MAGIC, |name| chunk::number(name).is_some());
     seeds.truncate(6);
+    seeds.extend(cut(frame::MAGIC_MIXED, is_segment).into_iter().take(6));
     seeds
 }
 

@@ -3,7 +3,7 @@
 //! Slow, short, and without a line of the engine's decoders; only CRC-32 itself is shared.
 
 use tidewall::store::block::BlockRef;
-use tidewall::wal::frame::FrameHeader;
+use tidewall::wal::frame::{FrameHeader, Share};
 use tidewall::{Entry, Generation, Lsn, TagId};
 
 /// An intact frame.
@@ -11,6 +11,8 @@ use tidewall::{Entry, Generation, Lsn, TagId};
 pub struct Frame {
     /// Its header.
     pub header: FrameHeader,
+    /// Whose its points are.
+    pub shares: Vec<Share>,
     /// Its points.
     pub entries: Vec<Entry>,
     /// Bytes that its checksum covers, and the checksum.
@@ -21,8 +23,8 @@ pub struct Frame {
 
 /// The intact frame at the start of some bytes.
 pub fn frame(bytes: &[u8]) -> Option<Frame> {
-    let is_run = bytes.starts_with(b"TWF2");
-    let header = bytes.get(..48).filter(|header| is_run || header.starts_with(b"TWF1"))?;
+    let header = bytes.get(..48)?;
+    let version = header.strip_prefix(b"TWF")?[0];
     let (payload_bytes, count) = (u32_at(header, 8) as usize, u32_at(header, 24));
     let (first_lsn, durable_lsn) = (u64_at(header, 32), u64_at(header, 40));
     let used = 48 + payload_bytes;
@@ -32,8 +34,9 @@ pub fn frame(bytes: &[u8]) -> Option<Frame> {
     if !meaningful || len > bytes.len() || crc32fast::hash(&bytes[8..used]) != u32_at(header, 4) {
         return None;
     }
-    let header = FrameHeader {
+    let mut header = FrameHeader {
         tag: TagId::new(u32_at(header, 12))?,
+        tags: 1,
         generation: Generation { epoch: u32_at(header, 16), seq: u32_at(header, 20) },
         count,
         first_lsn: Lsn(first_lsn),
@@ -42,12 +45,46 @@ pub fn frame(bytes: &[u8]) -> Option<Frame> {
     // Nearly always 0: what keeps a payload from looking like a frame.
     let mask = bytes[28..32].iter().cycle();
     let payload: Vec<u8> = bytes[48..used].iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
-    let entries = if is_run {
-        run(&payload).filter(|(_, rest)| rest.is_empty())?.0
-    } else {
-        columns(&payload, count as usize)?
+    let mut shares = vec![Share { tag: header.tag, count }];
+    let entries = match version {
+        b'1' => columns(&payload, count as usize)?,
+        b'2' => run(&payload).filter(|(_, rest)| rest.is_empty())?.0,
+        b'3' => {
+            let (several, rest) = shares_of(&payload)?;
+            (header.tags, shares) = (several.len() as u32, several);
+            run(rest).filter(|(_, rest)| rest.is_empty())?.0
+        }
+        _ => return None,
     };
-    (entries.len() == count as usize).then_some(Frame { header, entries, used, len })
+    let points: u64 = shares.iter().map(|share| u64::from(share.count)).sum();
+    let adds_up = entries.len() == count as usize && points == u64::from(count) && shares[0].tag == header.tag;
+    adds_up.then_some(Frame { header, shares, entries, used, len })
+}
+
+/// Whose the points of a payload of several tags are, and what follows.
+fn shares_of(payload: &[u8]) -> Option<(Vec<Share>, &[u8])> {
+    let header = payload.get(..16)?;
+    let [tags, least_tag, least_count] = [0, 4, 8].map(|at| u32_at(header, at));
+    let (tag_bits, count_bits) = (usize::from(header[12]), usize::from(header[13]));
+    let known = (2..=65_536).contains(&tags)
+        && least_tag > 0
+        && tag_bits <= 32
+        && count_bits <= 32
+        && header[14..16] == [0, 0];
+    if !known {
+        return None;
+    }
+    let tags = tags as usize;
+    let tags_end = 16 + (tags * tag_bits).div_ceil(8);
+    let end = tags_end + (tags * count_bits).div_ceil(8);
+    let (tag_column, count_column) = (payload.get(16..tags_end)?, payload.get(tags_end..end)?);
+    let share = |n: usize| {
+        let tag = u64::from(least_tag) + bits_at(tag_column, n * tag_bits, tag_bits);
+        let count = u64::from(least_count) + bits_at(count_column, n * count_bits, count_bits);
+        let count = u32::try_from(count).ok().filter(|count| *count > 0)?;
+        Some(Share { tag: TagId::new(u32::try_from(tag).ok()?)?, count })
+    };
+    Some(((0..tags).map(share).collect::<Option<_>>()?, &payload[end..]))
 }
 
 /// The intact block at the start of some bytes.

@@ -17,9 +17,9 @@ fn seal(bytes: &mut [u8], magic: [u8; 4], header: usize, length_at: usize) {
     bytes[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// A frame at the start of the bytes, of the first format version if it begins so.
+/// A frame at the start of the bytes, of the kind that it begins like.
 pub(super) fn frame(bytes: &mut [u8]) {
-    let magic = if bytes.starts_with(&frame::MAGIC_RAW) { frame::MAGIC_RAW } else { frame::MAGIC };
+    let magic = frame::MAGICS.into_iter().find(|magic| bytes.starts_with(magic)).unwrap_or(frame::MAGIC);
     seal(bytes, magic, frame::HEADER_BYTES, 8);
 }
 
@@ -48,10 +48,7 @@ pub(super) fn file(bytes: &mut [u8]) {
         let rest = &mut bytes[at..];
         match rest.first_chunk() {
             Some(magic)
-                if [frame::MAGIC, frame::MAGIC_RAW].contains(magic) && at.is_multiple_of(frame::ALIGN) =>
-            {
-                frame(rest)
-            }
+                if frame::MAGICS.contains(magic) && at.is_multiple_of(frame::ALIGN) => frame(rest),
             Some(magic) if *magic == block::MAGIC => block(rest),
             Some(magic) if *magic == manifest::MAGIC && at.is_multiple_of(512) => record(rest),
             Some(magic) if *magic == tidewall::store::chunk::MAGIC && at == 0 => chunk_header(rest),

@@ -79,7 +79,7 @@ fn described(bytes: &[u8]) -> (Vec<(usize, FrameHeader)>, usize) {
             let follows = frames.last().is_none_or(|(_, last)| {
                 last.generation == frame.header.generation && last.end_lsn() == frame.header.first_lsn
             });
-            if !follows || !belongs(frame.header.tag) {
+            if !follows || !frame.shares.iter().all(|share| belongs(share.tag)) {
                 return (frames, place);
             }
             frames.push((place, frame.header));

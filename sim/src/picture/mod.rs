@@ -54,3 +54,4 @@ pub use lives::{End, Life, lives};
 pub use page::html;
 pub use story::{Moment, Role, moments};
 pub use suspects::{Suspect, suspects};
+pub(crate) use written::whose;

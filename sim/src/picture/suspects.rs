@@ -265,10 +265,10 @@ impl Walk {
 
     fn write(&mut self, at: usize, io: &Io) {
         let pieces = pieces(&io.file, io.offset, &io.bytes);
-        let tag = |piece: &Piece| match piece {
-            Piece::Frame(_, header) => Some(header.tag.get()),
-            Piece::Block(_, block) => Some(block.tag.get()),
-            Piece::Edit(..) => None,
+        let tags = |piece: &Piece| match piece {
+            Piece::Frame(_, _, tags) => tags.iter().map(|tag| tag.get()).collect(),
+            Piece::Block(_, block) => vec![block.tag.get()],
+            Piece::Edit(..) => Vec::new(),
         };
         for piece in &pieces {
             match piece {
@@ -303,7 +303,7 @@ impl Walk {
                         }
                     }
                 }
-                Piece::Frame(_, header) => {
+                Piece::Frame(_, header, _) => {
                     if let FileKind::Segment { stream } = FileKind::of(&io.file) {
                         self.called_durable(at, &io.file, stream, header.durable_lsn.0);
                     }
@@ -327,9 +327,9 @@ impl Walk {
         if !io.ok {
             holes.push((io.offset, io.len));
         }
-        let tags = pieces.iter().filter_map(tag).collect();
+        let tags = pieces.iter().flat_map(tags).collect();
         let positions = pieces.iter().filter_map(|piece| match piece {
-            Piece::Frame(_, header) => Some((header.first_lsn.0, header.end_lsn().0)),
+            Piece::Frame(_, header, _) => Some((header.first_lsn.0, header.end_lsn().0)),
             _ => None,
         });
         let lsn = positions.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));

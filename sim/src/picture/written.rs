@@ -1,6 +1,7 @@
 //! What was written, in the engine's own words: frames, blocks and edits in the bytes of a write.
 
 use crate::disk::SECTOR;
+use tidewall::TagId;
 use tidewall::store::block::{self, BlockRef};
 use tidewall::store::chunk;
 use tidewall::store::manifest::{self, NAME, NEXT_NAME};
@@ -37,10 +38,18 @@ impl FileKind {
     }
 }
 
+/// The tags of a frame.
+pub(crate) fn whose(header: &FrameHeader) -> String {
+    match header.tags {
+        1 => format!("tag {}", header.tag),
+        tags => format!("tag {} and {} more", header.tag, tags - 1),
+    }
+}
+
 /// A unit of data in the bytes of a write, and where in the file it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
-    Frame(u64, FrameHeader),
+    Frame(u64, FrameHeader, Vec<TagId>),
     Block(u64, BlockRef),
     Edit(u64, Edit),
 }
@@ -49,9 +58,9 @@ impl Piece {
     /// In words.
     pub(super) fn what(&self) -> String {
         match self {
-            Piece::Frame(at, header) => format!(
-                "at {at}: frame of tag {}, {} points, LSN {}..{}, generation {} (durable when it was written: {})",
-                header.tag,
+            Piece::Frame(at, header, _) => format!(
+                "at {at}: frame of {}, {} points, LSN {}..{}, generation {} (durable when it was written: {})",
+                whose(header),
                 header.count,
                 header.first_lsn,
                 header.end_lsn(),
@@ -101,7 +110,8 @@ fn frames(offset: u64, bytes: &[u8]) -> Vec<Piece> {
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match frame::decode(rest) {
             Ok(frame) => {
-                found.push(Piece::Frame(offset + at as u64, frame.header));
+                let tags = frame.shares().map(|share| share.tag).collect();
+                found.push(Piece::Frame(offset + at as u64, frame.header, tags));
                 at += frame.len;
             }
             // Padding after a synced group goes up to the sector.

@@ -6,7 +6,7 @@ use super::engine::{open, query, reopened};
 use super::log::{config, tag};
 use super::{Model, Twin, all, bounded, together};
 use crate::buffer::{Buffers, Drained, Scope, Tails};
-use crate::codec::run::Run;
+use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::lsn::{Append, Lsn};
 use crate::plant::Bug;
@@ -110,11 +110,11 @@ pub(super) const SEALED_COUNT: Model = Model {
 fn append_one(buffers: &Buffers, log: &AtomicU64) {
     let point = [Point::new(tag(0).get(), 0, 0.5)];
     buffers.accept(buffers.index(tag(0)), [&point[..]], || Ok(())).expect("admitted");
-    let append = &mut |_, _: &Run| {
+    let append = &mut |_: &Batch| {
         let first_lsn = Lsn(log.fetch_add(1, Ordering::Relaxed));
         Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(1) })
     };
-    let appended = buffers.append_tails(0, Tails::Full, append);
+    let appended = buffers.append_tails(Tails::Full, &mut 0, append);
     assert_eq!(appended.expect("memory"), Drained::All);
 }
 

@@ -1,7 +1,8 @@
 //! One log on a disk in memory, without the engine above it.
 
 use super::disk::MemDisk;
-use crate::codec::run::{Encoder, Run};
+use crate::codec::mixed::{Batch, Share};
+use crate::codec::run::Encoder;
 use crate::config::Config;
 use crate::disk::{Disk, OpenMode};
 use crate::error::Result;
@@ -71,11 +72,11 @@ pub(super) fn try_append_points(log: &Log, number: usize, points: usize) -> Resu
     let value = |at: usize| f64::from_bits((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let entry = |at| Entry { ts_us: number as i64, value: value(at), quality: 192 };
     let entries: Vec<_> = (0..points).map(entry).collect();
-    let mut bytes = Vec::new();
-    Encoder::default().encode(&mut bytes, &entries);
-    let (batch, _) = Run::split(&bytes).expect("just encoded");
+    let mut payload = Vec::new();
+    let share = Share { tag: tag(number), count: points as u32 };
+    let batch = Batch::encode(&mut payload, &mut Encoder::default(), &[share], &entries);
     loop {
-        match log.batch_append(tag(number), &batch)? {
+        match log.batch_append(&batch)? {
             Append::Appended { end_lsn, .. } => return Ok(Some(end_lsn)),
             Append::NoRoom { frame_bytes } => match log.make_room(frame_bytes)? {
                 Room::Made => {}

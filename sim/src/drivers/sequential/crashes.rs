@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::Site;
+use tidewall::wal::frame;
 
 impl Run<'_> {
     /// The power fails, or has failed; the run goes on from what survives.
@@ -150,11 +151,20 @@ impl Run<'_> {
             let story = format!("{report:?}, and the manifest names {in_blocks:?} blocks and points in them");
             return Err(Violation::new(Verdict::Stuck, "what an opening reports", story));
         }
-        let live = inspection.segments.iter().flat_map(|segment| segment.live());
-        let unflushed = live.filter(|frame| {
-            version.tags.get(&frame.header.tag).is_none_or(|tag| tag.flushed_lsn <= frame.header.first_lsn)
-        });
-        let points: u64 = unflushed.map(|frame| u64::from(frame.header.count)).sum();
+        let mut points = 0;
+        for segment in inspection.segments.iter().filter(|segment| !segment.live.is_empty()) {
+            let bytes = self.disk.content(&segment.file).expect("it was inspected");
+            for at in segment.live() {
+                let frame = frame::decode(&bytes[at.offset as usize..]).expect("it was inspected");
+                let mut first_lsn = frame.header.first_lsn;
+                for share in frame.shares() {
+                    if version.tags.get(&share.tag).is_none_or(|tag| tag.flushed_lsn <= first_lsn) {
+                        points += u64::from(share.count);
+                    }
+                    first_lsn = first_lsn.advance(share.count.into());
+                }
+            }
+        }
         if points != stats.buffered_points {
             let story =
                 format!("{points} points are in the log only, {} are in memory", stats.buffered_points);

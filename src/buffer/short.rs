@@ -1,0 +1,87 @@
+//! Short tails on their way into the log: points of many tags for one frame.
+//!
+//! A sync finds a few points each of many tags. A frame of its own has a header for each of them that is larger than they are, so
+//! they are gathered, over as many shards as it takes, and appended together. The tails keep them: in memory they wait
+//! for more, to become a run that is worth its header, and only remember that the log has them.
+//!
+//! ```text
+//!   shard 0 (locked)          shard 1 (locked)
+//!   tag 7: ▒▒▒▪▪   tag 3: ▪   tag 9: ▒▪▪       ▒ in frames, ▪ not yet
+//!             └┴──────────┴───────────┴┴──► one frame: 7 × 2, 3 × 1, 9 × 2
+//! ```
+//!
+//! Until the frame has its position the shards stay locked, one behind the other by their numbers: nobody else can append a
+//! tag's next points before these.
+
+use super::tag::{AppendBatch, Drained};
+use crate::codec::mixed::{Batch, Share};
+use crate::codec::run::Encoder;
+use crate::error::Result;
+use crate::lsn::{Append, Lsn};
+use crate::point::{Entry, TagId};
+
+/// Points that are worth a frame, and for which no more shards are locked.
+const ENOUGH: usize = 256;
+
+/// Short tails of shards that are locked.
+#[derive(Default)]
+pub(super) struct ShortTails {
+    /// Of a frame, at most.
+    points_max: usize,
+    /// Those that are in no frame yet.
+    shares: Vec<Share>,
+    entries: Vec<Entry>,
+    /// Those that are, in the same order, with the positions of their first points.
+    appended: Vec<(Share, Lsn)>,
+    payload: Vec<u8>,
+    encoder: Encoder,
+}
+
+impl ShortTails {
+    pub(super) fn new(points_max: usize) -> ShortTails {
+        ShortTails { points_max, ..ShortTails::default() }
+    }
+
+    /// Whether these points must have another frame than those that are here.
+    pub(super) fn is_full_for(&self, tail: &[Entry]) -> bool {
+        !self.shares.is_empty() && self.entries.len() + tail.len() > self.points_max
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
+
+    pub(super) fn is_enough(&self) -> bool {
+        self.entries.len() >= ENOUGH
+    }
+
+    pub(super) fn push(&mut self, tag: TagId, tail: &[Entry]) {
+        self.shares.push(Share { tag, count: tail.len() as u32 });
+        self.entries.extend_from_slice(tail);
+    }
+
+    /// Appends those that are in no frame, if there are any, in one.
+    pub(super) fn append(&mut self, append: &mut AppendBatch) -> Result<Drained> {
+        if self.shares.is_empty() {
+            return Ok(Drained::All);
+        }
+        let batch = Batch::encode(&mut self.payload, &mut self.encoder, &self.shares, &self.entries);
+        let mut first_lsn = match append(&batch)? {
+            Append::Appended { first_lsn, .. } => first_lsn,
+            Append::NoRoom { frame_bytes } => return Ok(Drained::NeedsRoom { frame_bytes }),
+        };
+        for share in self.shares.drain(..) {
+            self.appended.push((share, first_lsn));
+            first_lsn = first_lsn.advance(share.count.into());
+        }
+        self.entries.clear();
+        Ok(Drained::All)
+    }
+
+    /// What has been appended: the locked shards are to be told, and can be let go. What has not is still theirs.
+    pub(super) fn take_appended(&mut self) -> impl Iterator<Item = (Share, Lsn)> {
+        self.shares.clear();
+        self.entries.clear();
+        self.appended.drain(..)
+    }
+}
