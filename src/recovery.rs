@@ -36,8 +36,8 @@ use crate::store::version::{Edit, Geometry, StreamEdit, StreamVersion, Version};
 use crate::store::{ChunkNumbers, ChunkWriter, ManifestWriter, chunk, manifest};
 use crate::survey;
 use crate::sync::Arc;
-use crate::wal::ring::{Ring, Slot};
 use crate::wal::frame::{self, Kind};
+use crate::wal::ring::{Ring, Slot};
 use crate::wal::scan::End;
 use crate::wal::{Log, Room, Start, segment_name};
 use std::collections::BTreeMap;
@@ -394,7 +394,8 @@ fn replay(
             let mut first_lsn = header.first_lsn;
             for share in frame.shares() {
                 let end_lsn = first_lsn.advance(share.count.into());
-                let mut flushed = version.tags.get(&share.tag).map_or(Lsn(0), |tag| tag.flushed_lsn);
+                let of = if plant::on(Bug::B6) { &header.tag } else { &share.tag };
+                let mut flushed = version.tags.get(of).map_or(Lsn(0), |tag| tag.flushed_lsn);
                 if plant::on(Bug::W8) {
                     flushed = Lsn(0);
                 }

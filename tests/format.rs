@@ -323,8 +323,18 @@ fn manifest(bytes: &[u8]) -> String {
         picture.u64s(["number"]);
         while picture.at < start + 24 + body_bytes {
             let kind = bytes[picture.at];
-            let names =
-                ["", "geometry", "epoch", "span", "watermarks", "block", "segments", "stream", "streams", "format"];
+            let names = [
+                "",
+                "geometry",
+                "epoch",
+                "span",
+                "watermarks",
+                "block",
+                "segments",
+                "stream",
+                "streams",
+                "format",
+            ];
             let name = names[usize::from(kind)];
             picture.field(1, "field", |_| format!("{kind} = {name}"));
             match name {

@@ -143,7 +143,12 @@ impl Shard {
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
         self.unlogged.retain(|tag| {
             let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
-            if let Some((_, first_lsn)) = appended.next_if(|(share, _)| share.tag == *tag) {
+            if let Some((share, first_lsn)) = appended.next_if(|(share, _)| share.tag == *tag) {
+                assert_eq!(
+                    buffer.tail_points(),
+                    share.count as usize,
+                    "the shard has been locked all the time"
+                );
                 buffer.mark_logged(first_lsn, limits.batch_points, maker);
                 *sealed += u64::from(buffer.seal_if_full(*tag, limits, maker));
             }
@@ -483,6 +488,9 @@ impl Buffers {
                 if !short.is_empty() && !short.is_enough() && next.is_some() {
                     continue;
                 }
+                if plant::on(Bug::C12) {
+                    held = self.lock_again(held);
+                }
                 outcome = short.append(append);
             }
             let ended = matches!(outcome, Ok(Drained::All));
@@ -499,6 +507,12 @@ impl Buffers {
             }
         }
         Ok(Drained::All)
+    }
+
+    /// Locks shards that are locked already: for the planted bug C12.
+    fn lock_again<'a>(&'a self, held: Vec<(usize, Guard<'a, Shard>)>) -> Vec<(usize, Guard<'a, Shard>)> {
+        let indices: Vec<_> = held.into_iter().map(|(index, _)| index).collect();
+        indices.into_iter().map(|index| (index, self.shards[index].0.lock_next(index))).collect()
     }
 
     /// Takes in a run that is in the log already: recovery.

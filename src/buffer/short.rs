@@ -18,6 +18,7 @@ use crate::codec::mixed::{Batch, Share};
 use crate::codec::run::Encoder;
 use crate::error::Result;
 use crate::lsn::{Append, Lsn};
+use crate::plant::{self, Bug};
 use crate::point::{Entry, TagId};
 
 /// Points that are worth a frame, and for which no more shards are locked.
@@ -68,11 +69,15 @@ impl ShortTails {
         let batch = Batch::encode(&mut self.payload, &mut self.encoder, &self.shares, &self.entries);
         let mut first_lsn = match append(&batch)? {
             Append::Appended { first_lsn, .. } => first_lsn,
-            Append::NoRoom { frame_bytes } => return Ok(Drained::NeedsRoom { frame_bytes }),
+            Append::NoRoom { frame_bytes } => {
+                let lost = self.shares.drain(..).filter(|_| plant::on(Bug::B5));
+                self.appended.extend(lost.map(|share| (share, Lsn(0))));
+                return Ok(Drained::NeedsRoom { frame_bytes });
+            }
         };
         for share in self.shares.drain(..) {
             self.appended.push((share, first_lsn));
-            first_lsn = first_lsn.advance(share.count.into());
+            first_lsn = first_lsn.advance(if plant::on(Bug::B4) { 0 } else { share.count.into() });
         }
         self.entries.clear();
         Ok(Drained::All)

@@ -147,13 +147,7 @@ impl TagBuffer {
     }
 
     /// Takes in a run that is in the log already: recovery. Returns the bytes that it takes.
-    pub(crate) fn replay(
-        &mut self,
-        run: &Run,
-        first_lsn: Lsn,
-        end_lsn: Lsn,
-        maker: &mut RunMaker,
-    ) {
+    pub(crate) fn replay(&mut self, run: &Run, first_lsn: Lsn, end_lsn: Lsn, maker: &mut RunMaker) {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
         self.encode_logged(maker);
         let before = self.encoded.open.bytes();
@@ -163,7 +157,13 @@ impl TagBuffer {
     }
 
     /// Likewise a few points out of a frame of several tags.
-    pub(crate) fn replay_few(&mut self, entries: &[Entry], first_lsn: Lsn, batch_points: usize, maker: &mut RunMaker) {
+    pub(crate) fn replay_few(
+        &mut self,
+        entries: &[Entry],
+        first_lsn: Lsn,
+        batch_points: usize,
+        maker: &mut RunMaker,
+    ) {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
         self.tail.extend_from_slice(entries);
         self.mark_logged(first_lsn, batch_points, maker);
@@ -258,7 +258,9 @@ impl TagBuffer {
 
     /// Makes the appended part immutable. `false` when there is none.
     pub(crate) fn seal(&mut self, tag: TagId, maker: &mut RunMaker) -> bool {
-        self.encode_logged(maker);
+        if !plant::on(Bug::B7) {
+            self.encode_logged(maker);
+        }
         if self.encoded.open.points() == 0 {
             return false;
         }
@@ -300,7 +302,8 @@ impl TagBuffer {
     /// The position of the oldest point at or behind `from` that is in a frame and in no block.
     pub(crate) fn first_unflushed(&self, from: Lsn) -> Option<Lsn> {
         let sealed = self.encoded.sealed.iter().map(|sealed| sealed.first_lsn).find(|first| *first >= from);
-        sealed.or((self.appended_points() > 0).then_some(self.encoded.first_lsn))
+        let open = if plant::on(Bug::B3) { self.encoded.open.points() } else { self.appended_points() };
+        sealed.or((open > 0).then_some(self.encoded.first_lsn))
     }
 
     /// The latest time of any of its points.

@@ -161,8 +161,10 @@ mod tests {
 
     #[test]
     fn a_point_each_of_a_thousand_sensors_takes_a_few_bytes() {
-        let shares: Vec<_> = (1..=1000).map(|tag| Share { tag: TagId::new(tag).unwrap(), count: 1 }).collect();
-        let entry = |n: u32| Entry { ts_us: 60_000_000, value: f64::from(2000 + n % 500) / 100.0, quality: 192 };
+        let shares: Vec<_> =
+            (1..=1000).map(|tag| Share { tag: TagId::new(tag).unwrap(), count: 1 }).collect();
+        let entry =
+            |n: u32| Entry { ts_us: 60_000_000, value: f64::from(2000 + n % 500) / 100.0, quality: 192 };
         let entries: Vec<_> = (0..1000).map(entry).collect();
         let mut bytes = Vec::new();
         encode(&mut bytes, &mut Encoder::default(), &shares, &entries);

@@ -57,7 +57,8 @@ pub fn frame(bytes: &[u8]) -> Option<Frame> {
         _ => return None,
     };
     let points: u64 = shares.iter().map(|share| u64::from(share.count)).sum();
-    let adds_up = entries.len() == count as usize && points == u64::from(count) && shares[0].tag == header.tag;
+    let adds_up =
+        entries.len() == count as usize && points == u64::from(count) && shares[0].tag == header.tag;
     adds_up.then_some(Frame { header, shares, entries, used, len })
 }
 

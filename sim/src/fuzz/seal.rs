@@ -47,8 +47,7 @@ pub(super) fn file(bytes: &mut [u8]) {
     for at in (0..bytes.len()).rev() {
         let rest = &mut bytes[at..];
         match rest.first_chunk() {
-            Some(magic)
-                if frame::MAGICS.contains(magic) && at.is_multiple_of(frame::ALIGN) => frame(rest),
+            Some(magic) if frame::MAGICS.contains(magic) && at.is_multiple_of(frame::ALIGN) => frame(rest),
             Some(magic) if *magic == block::MAGIC => block(rest),
             Some(magic) if *magic == manifest::MAGIC && at.is_multiple_of(512) => record(rest),
             Some(magic) if *magic == tidewall::store::chunk::MAGIC && at == 0 => chunk_header(rest),

@@ -105,7 +105,10 @@ fn only_what_is_intact(shown: &Shown, files: &Files) -> Step {
     for bytes in files.values() {
         for at in (0..bytes.len()).step_by(ALIGN) {
             if let Some(frame) = reference::frame(&bytes[at..]) {
-                let tags = frame.shares.iter().flat_map(|share| std::iter::repeat_n(share.tag, share.count as usize));
+                let tags = frame
+                    .shares
+                    .iter()
+                    .flat_map(|share| std::iter::repeat_n(share.tag, share.count as usize));
                 intact.extend(
                     tags.zip(&frame.entries)
                         .map(|(tag, entry)| (tag.get(), entry.ts_us, entry.value.to_bits(), entry.quality)),
