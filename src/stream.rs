@@ -181,11 +181,17 @@ impl Stream {
         if which != Tails::Full {
             self.buffers.take_in_all();
         }
-        let mut from = 0;
         let append = &mut |batch: &Batch| self.log.batch_append(batch);
-        while let Drained::NeedsRoom { frame_bytes } = self.buffers.append_tails(which, &mut from, append)? {
-            if self.log.make_room(frame_bytes)? == Room::NoSegment {
-                self.free_segment()?;
+        // Whole batches first: a pass over short tails locks several shards at a time, and should have little to do there.
+        let passes = if which == Tails::Full { &[Tails::Full][..] } else { &[Tails::Full, which] };
+        for pass in passes {
+            let mut from = 0;
+            while let Drained::NeedsRoom { frame_bytes } =
+                self.buffers.append_tails(*pass, &mut from, append)?
+            {
+                if self.log.make_room(frame_bytes)? == Room::NoSegment {
+                    self.free_segment()?;
+                }
             }
         }
         if self.fill() != Fill::Low {

@@ -1,10 +1,9 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
 use super::lane::{Lane, Lanes};
-use super::short::ShortTails;
+use super::short::{self, Appended, ShortTails};
 use super::tag::{AppendBatch, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
-use crate::codec::mixed::Share;
 use crate::codec::run::Run;
 use crate::config::Config;
 use crate::error::Result;
@@ -14,7 +13,6 @@ use crate::point::{Entry, Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
-use std::iter::Peekable;
 use std::ops::RangeBounds;
 
 /// Which tails a call wants appended.
@@ -213,9 +211,6 @@ impl Marks {
         Some(at * 64 + bits.trailing_zeros() as usize)
     }
 }
-
-/// Short tails that are in frames now, and the positions of their first points.
-type Appended<'a> = Peekable<&'a mut dyn Iterator<Item = (Share, Lsn)>>;
 
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
@@ -477,36 +472,50 @@ impl Buffers {
 
     fn append_all(&self, which: Tails, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
         let mut short = ShortTails::new(self.limits.mixed_points);
-        let mut held = Vec::new();
-        let mut next = self.unlogged.next(*from);
-        while let Some(index) = next {
-            let mut shard = self.shards[index].0.lock_next(index);
-            let mut outcome = shard.append_tails(which, &self.limits, append, &mut short);
-            held.push((index, shard));
-            next = self.unlogged.next(index + 1);
-            if matches!(outcome, Ok(Drained::All)) {
-                if !short.is_empty() && !short.is_enough() && next.is_some() {
-                    continue;
-                }
-                if plant::on(Bug::C12) {
-                    held = self.lock_again(held);
-                }
-                outcome = short.append(append);
-            }
-            let ended = matches!(outcome, Ok(Drained::All));
-            // Whatever has come of it: what has been appended has its position now, before anybody else looks.
-            *from = if ended { index + 1 } else { held[0].0 };
-            let mut appended = short.take_appended();
-            let mut appended = (&mut appended as &mut dyn Iterator<Item = _>).peekable();
-            for (index, mut shard) in held.drain(..) {
-                shard.note_appended(which, &self.limits, &mut appended);
-                self.count(index, &mut shard);
-            }
-            if !ended {
-                return outcome;
+        while self.unlogged.next(*from).is_some() {
+            let drained = self.append_some(which, from, append, &mut short)?;
+            if drained != Drained::All {
+                return Ok(drained);
             }
         }
         Ok(Drained::All)
+    }
+
+    /// The next shards, as many as it takes for a frame of short tails.
+    fn append_some(
+        &self,
+        which: Tails,
+        from: &mut usize,
+        append: &mut AppendBatch,
+        short: &mut ShortTails,
+    ) -> Result<Drained> {
+        let (mut held, mut outcome, mut next) = (Vec::new(), Ok(Drained::All), *from);
+        while matches!(outcome, Ok(Drained::All)) && held.len() < short::SHARDS_MAX && !short.is_enough() {
+            let Some(index) = self.unlogged.next(next) else { break };
+            let mut shard = self.shards[index].0.lock_next(index);
+            outcome = shard.append_tails(which, &self.limits, append, short);
+            held.push((index, shard));
+            next = index + 1;
+            if short.is_empty() {
+                break;
+            }
+        }
+        if plant::on(Bug::C12) {
+            held = self.lock_again(held);
+        }
+        if matches!(outcome, Ok(Drained::All)) {
+            outcome = short.append(append);
+        }
+        if matches!(outcome, Ok(Drained::All)) {
+            *from = next;
+        }
+        // Whatever has come of it: what has been appended has its position before anybody else looks.
+        let mut appended = short.take_appended();
+        for (index, mut shard) in held {
+            shard.note_appended(which, &self.limits, &mut appended);
+            self.count(index, &mut shard);
+        }
+        outcome
     }
 
     /// Locks shards that are locked already: for the planted bug C12.

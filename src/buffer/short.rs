@@ -20,9 +20,13 @@ use crate::error::Result;
 use crate::lsn::{Append, Lsn};
 use crate::plant::{self, Bug};
 use crate::point::{Entry, TagId};
+use std::iter::Peekable;
+use std::vec::Drain;
 
-/// Points that are worth a frame, and for which no more shards are locked.
+/// Points that are worth a frame: no more shards are locked for it.
 const ENOUGH: usize = 256;
+/// Nor more than so many: their writers wait meanwhile.
+pub(super) const SHARDS_MAX: usize = 16;
 
 /// Short tails of shards that are locked.
 #[derive(Default)]
@@ -84,9 +88,12 @@ impl ShortTails {
     }
 
     /// What has been appended: the locked shards are to be told, and can be let go. What has not is still theirs.
-    pub(super) fn take_appended(&mut self) -> impl Iterator<Item = (Share, Lsn)> {
+    pub(super) fn take_appended(&mut self) -> Appended<'_> {
         self.shares.clear();
         self.entries.clear();
-        self.appended.drain(..)
+        self.appended.drain(..).peekable()
     }
 }
+
+/// Short tails that are in frames now, and the positions of their first points.
+pub(super) type Appended<'a> = Peekable<Drain<'a, (Share, Lsn)>>;
