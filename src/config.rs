@@ -37,7 +37,8 @@ pub enum Durability {
 pub struct Config {
     /// When `write` may return.
     pub durability: Durability,
-    /// Points of one tag that make a full tag batch, which is one frame: 1 to 65,536. Larger batches cost fewer
+    /// Points of one tag that make a full tag batch, which is one frame: 1 to 65,536. What a sync finds of a tag is a frame of its own
+    /// if it is half of that, and else shares one with other tags' points. Larger batches cost fewer
     /// appends and less framing; smaller ones bound what a crash can take from a tag that is never synced.
     pub batch_points: usize,
     /// Points of one tag after which its buffer is sealed, and the most that a block holds: 1 to 1,048,576.

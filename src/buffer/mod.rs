@@ -6,6 +6,12 @@
 //!   │ Sealed    │ │ Sealed    │ │ run  │ run  │ run  │ │ run  │ run  │ │entries│ ◄─ │ points of many tags  │ ◄── write
 //!   └───────────┘ └───────────┘ └──────┴──────┴──────┘ └──────┴──────┘ └───────┘    └──────────────────────┘
 //!                                            in frames ┘ └ not yet
+//!
+//!   or, where a sync came before a batch was whole:    open              tail
+//!                                                     ┌──────┬──────┐ ┌────────┬───────┐
+//!                                                     │ run  │ run  │ │ logged │       │
+//!                                                     └──────┴──────┘ └────────┴───────┘
+//!                                                            in frames ┘ └ not yet
 //! ```
 //!
 //! A single point first goes into an inbox of its writer's lane, which is brought into the tag buffers when it is full, and for a
@@ -17,7 +23,11 @@
 //! no place (`benches/handoff.rs` measures what a lock-free queue of batches would cost). The logger copies runs into the log's
 //! memory; the shard's lock is held for that, never while the disk is at work.
 //!
-//! What is sealed is the open runs, and nothing that waits, so that a block holds only points with an LSN. A sealed
+//! What a sync finds is no whole batch. If it is half of one it becomes a run like the others; a few points go into a frame with those
+//! of other tags (`short.rs`), and stay in their tail, *logged*, until with what follows they are worth a run: those are
+//! encoded twice, once with their neighbours in time and once with their own tag's.
+//!
+//! What is sealed is the open runs, the logged tail made one of them, and nothing that waits, so that a block holds only points with an LSN. A sealed
 //! buffer stays visible to queries until a version that names its block is published.
 
 mod lane;
