@@ -200,7 +200,9 @@ mod ranks {
                 if let Some((top, before)) = top
                     && (top, before) >= (rank, number)
                 {
-                    panic!("lock order: {rank:?} {number} taken while holding {top:?} {before}");
+                    panic!(
+                        "lock order: {rank:?} taken while holding {top:?}, number {number} after {before}"
+                    );
                 }
                 let row = top.map_or(0, |(top, _)| top as usize + 1);
                 TAKEN[row][rank as usize].fetch_add(1, Ordering::Relaxed);

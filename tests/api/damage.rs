@@ -292,7 +292,7 @@ fn no_damaged_frame_anywhere_in_the_log_takes_durable_points_with_it_in_silence(
             match copy.try_open() {
                 Err(Error::Corrupt(_)) => refused += 1,
                 Err(other) => panic!("{other}"),
-                // No later frame proves the last sync: what it covered may be taken for torn, and nothing before it.
+                // No later frame proves the last sync, which was one frame of all tags: what it covered may be taken for torn, and nothing before it.
                 Ok(engine) if frame.header.first_lsn >= inspection.proven_lsn() => {
                     for tag in 1..=3 {
                         let count = engine.query(tag, ..).unwrap().len();
@@ -311,7 +311,7 @@ fn no_damaged_frame_anywhere_in_the_log_takes_durable_points_with_it_in_silence(
         }
     }
     assert!(
-        refused > 10 && harmless > 5 && tails == 3,
+        refused > 10 && harmless > 5 && tails == 1,
         "{refused} refused, {harmless} harmless, {tails} tails"
     );
 }

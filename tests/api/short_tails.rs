@@ -86,7 +86,7 @@ fn a_tag_that_is_flushed_leaves_the_others_of_its_frames_in_the_log() {
     write_each(&engine, 0);
     engine.sync().unwrap();
     // Tag 1 grows to a block, and the step flushes what has.
-    let many = points(1, 60);
+    let many = points(1, 35);
     engine.write_batch(&many[1..]).unwrap();
     engine.sync().unwrap();
     engine.step().unwrap();
@@ -99,7 +99,7 @@ fn a_tag_that_is_flushed_leaves_the_others_of_its_frames_in_the_log() {
         report.points_skipped, report.block_points,
         "the first of them shares a frame with the other tags"
     );
-    assert_eq!(report.points_replayed, u64::from(TAGS) + 59 - report.block_points);
+    assert_eq!(report.points_replayed, u64::from(TAGS) + 34 - report.block_points);
     assert_holds(&engine, 1, &many);
     (2..=TAGS).for_each(|tag| assert_holds(&engine, tag, &points(tag, 1)));
 }
