@@ -4,10 +4,9 @@
 //! asks of the disk it does not say, so this is the kindest that there is: pages of 4096 bytes are written whole, names are durable
 //! at once, and a length as soon as what was written is. What no sync has covered may be lost, and nothing else happens.
 //!
-//! Two things go past the question of this pair, and are left out. `IO` cannot sync a directory. And no version here syncs the first page of a
-//! new database before its log is: a power cut then leaves a database file without a first page, which is refused although the log has
-//! that page (0.4.3 and 0.4.4: in the first run). SQLite has the same file format and does not do that; here the
-//! first page is synced as it is written.
+//! Two things go past the question of this pair, and are left out. `IO` cannot sync a directory. And 0.4.3 and 0.4.4 do not sync the
+//! first page of a new database before its log: a power cut leaves a file without a first page, and what the log has is lost or
+//! refused, in the first run of either; 0.8 syncs it. Here it is synced as it is written.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -159,3 +159,26 @@ fn a_file_has_its_data_before_it_has_its_name_where_data_is_ordered() {
         assert!(loose.contains(&vec![0, 9]), "{names}: {loose:?}");
     }
 }
+
+#[test]
+fn a_file_is_shortened_as_a_whole_or_not_at_all_where_lengths_wait() {
+    let make = |written: bool| {
+        move || {
+            let (disk, file) = with_durable_file(2048);
+            file.set_len(512).unwrap();
+            if written {
+                file.write_at(0, &[2; 1024]).unwrap();
+            }
+            disk
+        }
+    };
+    let ordered = "512/old/at-once/any/ordered";
+    assert_eq!(survivors(ordered, make(false), sectors), [vec![1; 4], vec![1]].into());
+    // What is written behind the cut may be there without it, as anything that no sync covers.
+    let seen = survivors(ordered, make(true), sectors);
+    assert!(seen.iter().all(|sectors| !sectors[1..].contains(&0)), "{seen:?}");
+    assert!(seen.contains(&vec![2, 2]) && seen.contains(&vec![1; 4]), "{seen:?}");
+    // A disk that promises nothing of lengths may do anything.
+    let seen = survivors("512/old/at-once/any/none", make(false), sectors);
+    assert!(seen.contains(&vec![1, 1, 0, 1]), "{seen:?}");
+}

@@ -93,6 +93,15 @@ impl File {
         self.dirty.len()
     }
 
+    /// Those of its unsynced writes that made it shorter, in order.
+    pub(super) fn cuts(&self) -> impl Iterator<Item = u64> + '_ {
+        let before = std::iter::once(self.durable_len).chain(self.lens.iter().map(|length| length.bytes));
+        before
+            .zip(&self.lens)
+            .filter(|(before, length)| length.bytes < *before)
+            .map(|(_, length)| length.write)
+    }
+
     /// Every write that is not durable, in no order.
     pub(super) fn unsynced_writes(&self) -> impl Iterator<Item = u64> + '_ {
         self.versions.iter().map(|version| version.write).filter(|write| *write > 0)

@@ -98,7 +98,7 @@ axis! {
     /// Whether names and lengths wait for data.
     Order {
         /// A length, and a name that a file was given by renaming, is durable only after what was written to the file
-        /// before it; a name also after the file's length. As with `data=ordered`.
+        /// before it; a name also after the file's length. As with `data=ordered`. And a file is shortened as a whole or not at all.
         Ordered = "ordered",
         /// They do not.
         None = "none",

@@ -124,6 +124,10 @@ pub(super) fn crash(
             let covered = covered_until(atoms, &contents);
             let length = surviving_length(file, drawn_len, disk, owed..=covered);
             let length = if blind::on(Blind::KeepsSizes) { file.lens.len() } else { length };
+            if disk.names_wait() {
+                let settled = length.checked_sub(1).map_or(0, |last| file.lens[last].write);
+                undo_cuts(file, settled, atoms, &mut contents);
+            }
             let later_length = file.lens.get(length).map_or(u64::MAX, |later| later.write - 1);
             whole_until[inode] = covered.min(later_length);
             let len = if length == 0 { file.durable_len } else { file.lens[length - 1].bytes };
@@ -177,6 +181,21 @@ fn covered_until(atoms: &[Atom<'_>], contents: &[Content]) -> u64 {
     let first_lost = |(atom, content): (&Atom<'_>, &Content)| atom.writes.get(content.whole()).copied();
     let lost = atoms.iter().zip(contents).filter_map(first_lost).min();
     lost.map_or(u64::MAX, |first| first - 1)
+}
+
+/// A length that does not survive has not cut anything off either: where lengths wait for data, a file is not shortened in
+/// parts. `settled` is the write that made the length which survives.
+fn undo_cuts(file: &File, settled: u64, atoms: &[Atom<'_>], contents: &mut [Content]) {
+    let mut cuts = file.cuts().filter(|write| *write > settled);
+    let Some(first) = cuts.next() else { return };
+    let cuts: Vec<u64> = std::iter::once(first).chain(cuts).collect();
+    for (atom, content) in atoms.iter().zip(contents) {
+        while let Some(version) =
+            content.whole().checked_sub(1).filter(|last| cuts.contains(&atom.writes[*last]))
+        {
+            *content = Content::Version(version);
+        }
+    }
 }
 
 /// A file's size is metadata of its own. Counted from the durable length, which is 0.
