@@ -13,7 +13,7 @@ use crate::exec::{Exec, InOrder, Pool};
 use crate::health::Health;
 use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
-use crate::query;
+use crate::query::{self, Scan};
 use crate::recovery::{self, RecoveryReport};
 use crate::stats::{Counters, Stats};
 use crate::store::{Committer, Store};
@@ -244,6 +244,32 @@ impl Engine {
         let (shared, buffers) = (&self.core.shared, self.core.stream(tag).buffers());
         let range = (range.start_bound().cloned(), range.end_bound().cloned());
         query::run(&*shared.exec, buffers, &shared.store, tag, range)
+    }
+
+    /// As [`query`](Engine::query), for answers that are not to be in memory all at once: blocks are read as the iterator comes to
+    /// them. What it shows is what there was at this call.
+    ///
+    /// ```
+    /// # use tidewall::disk::MemDisk;
+    /// # use tidewall::{Config, Engine, Point};
+    /// # let engine = Engine::open(std::sync::Arc::new(MemDisk::new()), Config::default())?;
+    /// engine.write_batch(&[Point::new(7, 1, 20.0), Point::new(7, 2, 30.0), Point::new(7, 3, 25.0)])?;
+    /// let mut hottest = f64::MIN;
+    /// for point in engine.scan(7, 2..)? {
+    ///     hottest = hottest.max(point?.value);
+    /// }
+    /// assert_eq!(hottest, 30.0);
+    /// # Ok::<(), tidewall::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidTag`, `Closed`. The iterator's: `Corrupt` or `Io` when a block cannot be read as it was written; nothing comes
+    /// after that. It goes on when the engine is closed.
+    pub fn scan(&self, tag: u32, range: impl RangeBounds<i64>) -> Result<Scan> {
+        let tag = TagId::new(tag).ok_or(Error::InvalidTag { index: 0 })?;
+        self.core.check()?;
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        Ok(Scan::begin(self.core.stream(tag).buffers(), &self.core.shared.store, tag, range))
     }
 
     /// The point of a tag with the latest time, if it has any. Of its blocks only those are read that may hold it.

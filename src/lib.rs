@@ -126,6 +126,7 @@ pub use exec::{Exec, InOrder, Pool, Task};
 pub use inspect::{ChunkInfo, Inspection, SegmentInfo, SegmentRole, StreamInfo, inspect};
 pub use lsn::{Generation, Lsn, Span};
 pub use point::{Entry, Point, QUALITY_GOOD, TagId};
+pub use query::Scan;
 pub use recovery::RecoveryReport;
 pub use stats::Stats;
 pub use sync::{LockCount, lock_counts};

@@ -1,4 +1,4 @@
-//! A query: the points of one tag in a range of time, from blocks and from memory.
+//! A query: the points of one tag in a range of time, from blocks and from memory; at once, or as they are asked for.
 
 use crate::buffer::Buffers;
 use crate::error::Result;
@@ -8,6 +8,9 @@ use crate::point::{Point, TagId, last_write_wins};
 use crate::store::Store;
 use crate::store::block::BlockRef;
 use crate::sync::Arc;
+use std::collections::VecDeque;
+use std::fmt;
+use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
 
 /// Blocks that are read at a stretch. A query of more is spread over the pool: fewer are read sooner than they are
@@ -49,6 +52,113 @@ pub(crate) fn run(
     recent.for_each(&range, |entry| points.push(entry.point(tag)));
     last_write_wins(&mut points);
     Ok(points)
+}
+
+/// The points of a tag in a range, in order of time, each read from its block when it is asked for: what
+/// [`Engine::scan`](crate::Engine::scan) returns.
+///
+/// Blocks whose times overlap are read together; of a tag whose points arrive in order that is one at a time:
+///
+/// ```text
+///  time  ─────────────────────────────────────►
+///  block   ├──1──┤ ├──2──┤     ├──4──┤
+///                      ├──3──┤
+///  group   ├──1──┤ ├──2 and 3──┤ ├──4──┤ ├ memory ─►
+/// ```
+///
+/// It is what a query at the moment of the call would have found, whatever is written or flushed meanwhile: blocks never change,
+/// and what was in memory has been copied.
+pub struct Scan {
+    store: Arc<Store>,
+    tag: TagId,
+    range: (Bound<i64>, Bound<i64>),
+    /// By their first time, and how many of them were there before each.
+    blocks: VecDeque<(usize, BlockRef)>,
+    /// What was in memory, in order of time.
+    recent: VecDeque<Point>,
+    group: std::vec::IntoIter<Point>,
+}
+
+impl Scan {
+    pub(crate) fn begin(
+        buffers: &Buffers,
+        store: &Arc<Store>,
+        tag: TagId,
+        range: (Bound<i64>, Bound<i64>),
+    ) -> Scan {
+        let (recent, blocks) = buffers.recent(tag, &range, || store.blocks(tag, &range));
+        let mut in_memory = Vec::with_capacity(recent.points());
+        recent.for_each(&range, |entry| in_memory.push(entry.point(tag)));
+        last_write_wins(&mut in_memory);
+        let mut blocks: Vec<_> = blocks.into_iter().enumerate().collect();
+        blocks.sort_by_key(|(_, block)| block.first_ts);
+        Scan {
+            store: store.clone(),
+            tag,
+            range,
+            blocks: blocks.into(),
+            recent: in_memory.into(),
+            group: Vec::new().into_iter(),
+        }
+    }
+
+    /// Reads the next blocks that share times, and what memory holds up to their end. `None` when there is nothing left.
+    fn next_group(&mut self) -> Result<Option<Vec<Point>>> {
+        let Some((_, first)) = self.blocks.front() else {
+            let rest: Vec<_> = std::mem::take(&mut self.recent).into();
+            return Ok((!rest.is_empty()).then_some(rest));
+        };
+        let mut last_ts = first.last_ts;
+        let mut group = Vec::new();
+        while let Some(next) = self.blocks.front().filter(|(_, block)| block.first_ts <= last_ts) {
+            if !plant::on(Bug::Q5) {
+                last_ts = last_ts.max(next.1.last_ts);
+            }
+            group.extend(self.blocks.pop_front());
+        }
+        // In the order of their acceptance, and memory behind them: the last write wins.
+        group.sort_by_key(|(age, _)| *age);
+        let blocks: Vec<_> = group.into_iter().map(|(_, block)| block).collect();
+        let mut points = Vec::with_capacity(blocks.iter().map(|block| block.count as usize).sum());
+        read(&self.store, &blocks, &self.range, &mut points)?;
+        let recent = self.recent.partition_point(|point| point.ts_us <= last_ts);
+        points.extend(self.recent.drain(..recent));
+        last_write_wins(&mut points);
+        Ok(Some(points))
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Point>;
+
+    fn next(&mut self) -> Option<Result<Point>> {
+        loop {
+            if let Some(point) = self.group.next() {
+                return Some(Ok(point));
+            }
+            match self.next_group().transpose()? {
+                Ok(group) => self.group = group.into_iter(),
+                Err(error) => {
+                    // All or nothing from here on: what comes behind a hole is no answer.
+                    self.blocks.clear();
+                    self.recent.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl FusedIterator for Scan {}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("tag", &self.tag)
+            .field("range", &self.range)
+            .field("blocks_left", &self.blocks.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The latest time of any point of a tag.

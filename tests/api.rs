@@ -44,6 +44,8 @@ mod original;
 mod parallel;
 #[path = "api/points.rs"]
 mod points;
+#[path = "api/scan.rs"]
+mod scan;
 #[path = "api/short_tails.rs"]
 mod short_tails;
 #[path = "api/shutdown.rs"]

@@ -27,8 +27,8 @@
 //! of other tags (`short.rs`), and stay in their tail, *logged*, until with what follows they are worth a run: those are
 //! encoded twice, once with their neighbours in time and once with their own tag's.
 //!
-//! What is sealed is the open runs, the logged tail made one of them, and nothing that waits, so that a block holds only points with an LSN. A sealed
-//! buffer stays visible to queries until a version that names its block is published.
+//! What is sealed is the open runs, and the logged tail as one of them, but nothing that waits, so that a block holds only points
+//! with an LSN. A sealed buffer stays visible to queries until a version that names its block is published.
 
 mod lane;
 mod runs;

@@ -146,7 +146,7 @@ impl TagBuffer {
         self.encoded.waiting.points()
     }
 
-    /// Takes in a run that is in the log already: recovery. Returns the bytes that it takes.
+    /// Takes in a run that is in the log already: recovery.
     pub(crate) fn replay(&mut self, run: &Run, first_lsn: Lsn, end_lsn: Lsn, maker: &mut RunMaker) {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
         self.encode_logged(maker);
@@ -194,7 +194,7 @@ impl TagBuffer {
         self.tail.len() - self.logged
     }
 
-    /// The same: points that are neither in a run nor in a frame yet.
+    /// They themselves.
     pub(super) fn tail(&self) -> &[Entry] {
         &self.tail[self.logged..]
     }

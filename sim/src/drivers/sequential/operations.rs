@@ -211,7 +211,12 @@ impl Run<'_> {
     /// Every tag shows exactly what was accepted.
     pub(super) fn check_all(&mut self) -> Step {
         for tag in self.model.all_tags() {
-            match self.call("query", &[], |engine| engine.query(tag, ..)).1 {
+            // Either way, it is the same answer.
+            let ask = |engine: &Engine| match tag % 2 {
+                0 => engine.scan(tag, ..)?.collect(),
+                _ => engine.query(tag, ..),
+            };
+            match self.call("query", &[], ask).1 {
                 Ok(found) => {
                     self.counts.points_checked += found.len() as u64;
                     self.model.shows(tag, (i64::MIN, i64::MAX), &found)?;

@@ -342,7 +342,10 @@ impl Caller {
     }
 
     fn query(&self, engine: &Engine, begin: u64, tag: u32) {
-        let result = engine.query(tag, ..);
+        let result = match tag % 2 {
+            0 => engine.scan(tag, ..).and_then(Iterator::collect),
+            _ => engine.query(tag, ..),
+        };
         let Some(end) = self.ended() else { return };
         self.returned(begin, &result);
         self.judge_order("query", begin, end, result.as_ref().err());
