@@ -132,8 +132,7 @@ impl Config {
 
     /// Points of several tags that share a frame, at most: it is no more than a fourth of a segment.
     pub(crate) fn mixed_points(&self) -> usize {
-        let fits = |points: &usize| frame::mixed_bytes_max(*points) as u64 <= self.segment_bytes / 4;
-        (1..=MIXED_POINTS_MAX).rev().find(fits).unwrap_or(1)
+        frame::mixed_points(self.segment_bytes / 4).clamp(1, MIXED_POINTS_MAX)
     }
 
     /// Each stream's part of [`buffer_bytes`](Config::buffer_bytes): the encoded points in memory at which its writers wait.

@@ -11,6 +11,10 @@ use crate::point::{Entry, Measured, Point, TagId};
 use crate::sync::Arc;
 use std::ops::RangeBounds;
 
+/// So many logged points of a tail are made a run. Each takes 24 bytes as it is; a run takes some 57 and two a point, and there
+/// shall not be too many of them in a block.
+const LOGGED_MAX: usize = 12;
+
 /// How points get into the log: a batch in a frame.
 pub(crate) type AppendBatch<'a> = dyn FnMut(&Batch) -> Result<Append> + 'a;
 
@@ -172,13 +176,13 @@ impl TagBuffer {
     /// The tail is in a frame. It stays where it is, until it and what comes make a run of their own.
     pub(super) fn mark_logged(&mut self, first_lsn: Lsn, batch_points: usize, maker: &mut RunMaker) {
         let points = self.tail_points();
-        if self.tail.len() > batch_points {
-            self.encode_logged(maker);
-        }
         self.mark_appended(first_lsn, first_lsn.advance(points as u64), 0);
         maker.appended_bytes += (points * size_of::<Entry>()) as i64;
         self.logged += points;
         self.tail_is_old = false;
+        if self.logged >= batch_points.min(LOGGED_MAX) {
+            self.encode_logged(maker);
+        }
     }
 
     /// Before these points are in `open` or logged; `done` runs are not there yet either.

@@ -31,6 +31,9 @@ pub struct Share {
     pub count: u32,
 }
 
+/// What each point adds to [`bytes_max`], at most.
+pub(crate) const POINT_BYTES_MAX: u64 = 26;
+
 /// Bytes of the points of several tags, at most.
 pub(crate) fn bytes_max(points: usize) -> usize {
     HEADER_BYTES + points * 2 * size_of::<u32>() + run::bytes_max(points)

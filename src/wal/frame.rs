@@ -121,6 +121,10 @@ pub struct Frame<'a> {
     pub mask: u32,
     /// What its payload is.
     pub kind: Kind,
+    /// Whose its points are, if they are several tags'.
+    several: Vec<Share>,
+    /// Where in the payload its run begins.
+    run_at: usize,
     /// Bytes that it takes in the segment.
     pub len: usize,
 }
@@ -134,21 +138,16 @@ impl Frame<'_> {
                 codec::columns(&self.payload, self.header.count as usize)
                     .expect("decode checked the payload's length"),
             ),
-            Kind::Run => self.run().for_each(|entry| entries.push(entry)),
-            Kind::Mixed => self.mixed().run.for_each(|entry| entries.push(entry)),
+            Kind::Run | Kind::Mixed => self.run().for_each(|entry| entries.push(entry)),
         }
         entries
     }
 
     /// Whose its points are, in their order.
-    pub fn shares(&self) -> impl Iterator<Item = Share> + use<> {
-        let (one, several) = match self.kind {
-            Kind::Mixed => (None, self.mixed().shares),
-            Kind::Run | Kind::Columns => {
-                (Some(Share { tag: self.header.tag, count: self.header.count }), Vec::new())
-            }
-        };
-        one.into_iter().chain(several)
+    pub fn shares(&self) -> impl Iterator<Item = Share> {
+        let FrameHeader { tag, count, .. } = self.header;
+        let one = self.several.is_empty().then_some(Share { tag, count });
+        one.into_iter().chain(self.several.iter().copied())
     }
 
     /// What it carries, for another frame; raw columns become a run, in `memory`.
@@ -162,17 +161,13 @@ impl Frame<'_> {
         }
     }
 
-    /// The run that it is.
+    /// The run that its points are.
     ///
     /// # Panics
-    /// If it is none.
+    /// If they are raw columns.
     pub(crate) fn run(&self) -> Run<'_> {
-        assert_eq!(self.kind, Kind::Run);
-        Run::split(&self.payload).expect("decode checked the run").0
-    }
-
-    fn mixed(&self) -> Mixed<'_> {
-        Mixed::parse(&self.payload).expect("decode checked the payload")
+        assert_ne!(self.kind, Kind::Columns);
+        Run::split(&self.payload[self.run_at..]).expect("decode checked the run").0
     }
 }
 
@@ -223,9 +218,10 @@ pub fn frame_bytes_max(count: usize) -> usize {
     frame_bytes(run::bytes_max(count))
 }
 
-/// Bytes of a frame of several tags with `count` points, at most.
-pub(crate) fn mixed_bytes_max(count: usize) -> usize {
-    frame_bytes(mixed::bytes_max(count))
+/// Points of several tags whose frame has room in so many bytes, whatever they are.
+pub(crate) fn mixed_points(bytes: u64) -> usize {
+    let of_points = bytes.saturating_sub(frame_bytes(mixed::bytes_max(0)) as u64);
+    (of_points / mixed::POINT_BYTES_MAX).try_into().unwrap_or(usize::MAX)
 }
 
 /// Appends a frame. `tag`, `tags` and `count` of `header` are taken from `shares`.
@@ -302,18 +298,23 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
     if mask != 0 {
         apply(mask, payload.to_mut());
     }
-    let tags = match kind {
-        Kind::Run => Run::split(&payload)
-            .is_some_and(|(run, rest)| run.count == count as usize && rest.is_empty())
-            .then_some(1)?,
-        Kind::Mixed => Mixed::parse(&payload)
-            .filter(|mixed| mixed.run.count == count as usize && mixed.shares[0].tag == tag)?
-            .shares
-            .len() as u32,
-        Kind::Columns => ((count as usize).checked_mul(ENTRY_BYTES) == Some(payload.len())).then_some(1)?,
+    let (several, run_at) = match kind {
+        Kind::Columns => {
+            (Some(payload.len()) == (count as usize).checked_mul(ENTRY_BYTES)).then_some((Vec::new(), 0))?
+        }
+        Kind::Run => {
+            let (run, rest) = Run::split(&payload)?;
+            (run.count == count as usize && rest.is_empty()).then_some((Vec::new(), 0))?
+        }
+        Kind::Mixed => {
+            let Mixed { shares, run } = Mixed::parse(&payload)?;
+            let sound = run.count == count as usize && shares[0].tag == tag;
+            sound.then_some((shares, payload.len() - run.bytes.len()))?
+        }
     };
+    let tags = several.len().max(1) as u32;
     let header = FrameHeader { tag, tags, generation, count, first_lsn, durable_lsn };
-    Some(Frame { header, payload, mask, kind, len })
+    Some(Frame { header, payload, mask, kind, several, run_at, len })
 }
 
 #[cfg(test)]
@@ -355,6 +356,16 @@ mod tests {
     fn disguised(frame: &[u8]) -> Vec<Entry> {
         let time = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
         frame.chunks_exact(8).map(|bytes| Entry { ts_us: time(bytes), value: 1.0, quality: 192 }).collect()
+    }
+
+    #[test]
+    fn as_many_points_of_several_tags_as_have_room_are_asked_for() {
+        for bytes in [0, 100, 200, 512, 1000, 16 << 20] {
+            let points = mixed_points(bytes);
+            let len = |points| frame_bytes(mixed::bytes_max(points)) as u64;
+            assert!(points == 0 || len(points) <= bytes, "{points} points in {bytes} bytes");
+            assert!(len(points + points / 25 + 2) > bytes, "more than {points} points in {bytes} bytes");
+        }
     }
 
     #[test]
