@@ -23,7 +23,12 @@ use turso_core::{
 const KEYS: u32 = 20;
 
 pub fn plan() -> Plan {
-    Plan { profile: Profile::Exactly(Persistence::STRONGEST), operations: 30, crash_within: 24, ..Plan::default() }
+    Plan {
+        profile: Profile::Exactly(Persistence::STRONGEST),
+        operations: 30,
+        crash_within: 24,
+        ..Plan::default()
+    }
 }
 
 fn failed(error: io::Error) -> LimboError {

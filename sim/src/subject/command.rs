@@ -22,21 +22,31 @@ pub fn main<S: Subject>(plan: &Plan) -> ExitCode {
             outcome.lines.iter().for_each(|line| println!("{line}"));
             ExitCode::from(outcome.verdict().exit_code())
         }
+        Ok(Command::Help) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
         Err(wrong) => {
-            eprintln!("{wrong}\nusage: [--runs N] [--start SEED] [--time SECONDS] | replay SEED");
+            eprintln!("{wrong}\n{USAGE}");
             ExitCode::from(2)
         }
     }
 }
 
+const USAGE: &str = "usage: [--runs N] [--start SEED] [--time SECONDS] | replay SEED | --help";
+
 enum Command {
     Campaign(Plan),
     Replay(u64),
+    Help,
 }
 
 fn command(mut args: impl Iterator<Item = String>, plan: &Plan) -> Result<Command, String> {
     let mut plan = *plan;
     while let Some(name) = args.next() {
+        if matches!(name.as_str(), "--help" | "-h") {
+            return Ok(Command::Help);
+        }
         let number = args.next().and_then(|number| number.parse::<u64>().ok());
         let number = number.ok_or_else(|| format!("{name} needs a number"))?;
         match name.as_str() {
@@ -65,6 +75,7 @@ mod tests {
         };
         assert_eq!((plan.runs, plan.start, plan.time), (7, 3, Some(Duration::from_secs(2))));
         assert!(matches!(parsed(&["replay", "9"]), Ok(Command::Replay(9))));
+        assert!(matches!(parsed(&["--runs", "7", "--help"]), Ok(Command::Help)));
     }
 
     #[test]
