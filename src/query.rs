@@ -32,15 +32,14 @@ pub(crate) fn run(
 ) -> Result<Vec<Point>> {
     let (recent, blocks) = buffers.recent(tag, &range, || store.blocks(tag, &range));
     let blocks = if plant::on(Bug::Q1) { blocks.last().copied().into_iter().collect() } else { blocks };
-    let in_blocks: usize = blocks.iter().map(|block| block.count as usize).sum();
-    let mut points = Vec::with_capacity(in_blocks + recent.points());
+    let mut points = Vec::with_capacity(expected(&blocks) + recent.points());
     if blocks.len() <= STRETCH {
         read(store, &blocks, &range, &mut points)?;
     } else {
         let shared = store.clone();
         let stretches = blocks.chunks(STRETCH).map(<[BlockRef]>::to_vec).collect();
         let parts = exec::map(exec, stretches, move |blocks: Vec<BlockRef>| {
-            let mut points = Vec::with_capacity(blocks.iter().map(|block| block.count as usize).sum());
+            let mut points = Vec::with_capacity(expected(&blocks));
             read(&shared, &blocks, &range, &mut points).map(|()| points)
         });
         // In the order of the blocks, whoever was faster.
@@ -119,7 +118,7 @@ impl Scan {
         // In the order of their acceptance, and memory behind them: the last write wins.
         group.sort_by_key(|(age, _)| *age);
         let blocks: Vec<_> = group.into_iter().map(|(_, block)| block).collect();
-        let mut points = Vec::with_capacity(blocks.iter().map(|block| block.count as usize).sum());
+        let mut points = Vec::with_capacity(expected(&blocks));
         read(&self.store, &blocks, &self.range, &mut points)?;
         let recent = self.recent.partition_point(|point| point.ts_us <= last_ts);
         points.extend(self.recent.drain(..recent));
@@ -173,6 +172,14 @@ pub(crate) fn latest_ts(buffers: &Buffers, store: &Store, tag: TagId) -> Option<
         blocks.into_iter().flatten().map(|block| block.last_ts).max()
     });
     in_memory.max(in_blocks)
+}
+
+/// Points to make room for: as many as the manifest says that these blocks hold, but no more than so many bytes hold as a rule. Only
+/// a block that has been read and found intact is believed.
+fn expected(blocks: &[BlockRef]) -> usize {
+    const POINTS_PER_BYTE: usize = 8;
+    let points = |block: &BlockRef| (block.count as usize).min(POINTS_PER_BYTE * block.len as usize);
+    blocks.iter().map(points).sum()
 }
 
 /// All or nothing: an error in one block is an error of the query, not a shorter answer.
