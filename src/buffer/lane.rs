@@ -103,10 +103,10 @@ impl Lanes {
     pub(super) fn find(&self, tag: TagId) -> Option<Guard<'_, Lane>> {
         let entry = self.owner(tag);
         loop {
-            let owner = entry.load(Ordering::Relaxed);
+            let owner = entry.load(Ordering::Acquire);
             let lane = usize::from(owner.checked_sub(1)?);
             let guard = self.lanes[lane].0.lock();
-            if entry.load(Ordering::Relaxed) == owner {
+            if entry.load(Ordering::Acquire) == owner {
                 return Some(guard);
             }
         }
@@ -123,7 +123,7 @@ impl Lanes {
         let entry = self.owner(tag);
         let mine = thread::number() % LANES;
         loop {
-            let owner = entry.load(Ordering::Relaxed);
+            let owner = entry.load(Ordering::Acquire);
             let wanted = usize::from(owner.checked_sub(1).unwrap_or(mine as u8));
             let mut lane = match held.take().filter(|lane| lane.number == wanted) {
                 Some(lane) => lane,
@@ -132,11 +132,11 @@ impl Lanes {
             if owner == NOBODY {
                 self.used.fetch_or(1 << wanted, Ordering::AcqRel);
                 let taken =
-                    entry.compare_exchange(NOBODY, wanted as u8 + 1, Ordering::Relaxed, Ordering::Relaxed);
+                    entry.compare_exchange(NOBODY, wanted as u8 + 1, Ordering::AcqRel, Ordering::Acquire);
                 if taken.is_ok() {
                     return lane;
                 }
-            } else if entry.load(Ordering::Relaxed) == owner || plant::on(Bug::T2) {
+            } else if entry.load(Ordering::Acquire) == owner || plant::on(Bug::T2) {
                 if wanted == mine {
                     return lane;
                 }
@@ -149,7 +149,8 @@ impl Lanes {
                     let_go(&mut lane);
                 }
                 self.used.fetch_or(1 << mine, Ordering::AcqRel);
-                entry.store(mine as u8 + 1, Ordering::Relaxed);
+                // Released: who finds the lane here finds its bit in `used`, too, and so does his sync.
+                entry.store(mine as u8 + 1, Ordering::Release);
             }
         }
     }
