@@ -1,6 +1,7 @@
 //! Points of small calls wait in front of the buffers of their tags; nobody sees a difference.
 
 use crate::support::{Store, assert_holds, open_sim, point, points, power_cut, roomy};
+use std::thread;
 use tidewall::{Config, Point};
 use tidewall_sim::disk::SimDisk;
 use tidewall_sim::timeline::Timeline;
@@ -122,7 +123,7 @@ fn points_of_a_tag_that_many_threads_take_turns_on_stay_in_order() {
         let store = Store::new(Config { shards, ..config() });
         let engine = store.open();
         for turn in 0..120 {
-            std::thread::scope(|scope| {
+            thread::scope(|scope| {
                 scope.spawn(|| {
                     for tag in (1..=12).filter(|tag| tag % 2 == 0 || turn % 3 == 0) {
                         engine.write(point(tag, turn)).unwrap();
@@ -160,19 +161,16 @@ fn tags_that_share_an_owner_are_handed_over_together() {
     // With one shard, 7038 has the entry of tag 1 in the table of owners; with two, 4264 would if entries were not found by the bits
     // that shards are.
     for (shards, other_tag) in [(1, 7038), (2, 4264)] {
-        let config =
-            tidewall::Config { shards, inbox_points: 64, flush_delay_ms: None, ..Default::default() };
-        let disk = std::sync::Arc::new(tidewall::disk::MemDisk::new());
-        let engine = tidewall::Engine::open(disk, config).unwrap();
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| [1, other_tag].map(|tag| engine.write(tidewall::Point::new(tag, 0, 1.0)).unwrap()));
+        let store = Store::new(Config { shards, inbox_points: 64, ..config() });
+        let engine = store.open();
+        thread::scope(|scope| {
+            scope.spawn(|| [1, other_tag].map(|tag| engine.write(Point::new(tag, 0, 1.0)).unwrap()));
         });
         // This thread takes the entry over with tag 1.
         for n in 1..=40 {
-            engine.write(tidewall::Point::new(1, n, 1.0)).unwrap();
+            engine.write(Point::new(1, n, 1.0)).unwrap();
         }
-        assert_eq!(engine.query(other_tag, ..).unwrap(), [tidewall::Point::new(other_tag, 0, 1.0)]);
+        assert_eq!(engine.query(other_tag, ..).unwrap(), [Point::new(other_tag, 0, 1.0)]);
         assert_eq!(engine.query(1, ..).unwrap().len(), 41);
     }
 }

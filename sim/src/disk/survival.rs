@@ -186,9 +186,7 @@ fn covered_until(atoms: &[Atom<'_>], contents: &[Content]) -> u64 {
 /// A length that does not survive has not cut anything off either: where lengths wait for data, a file is not shortened in
 /// parts. `settled` is the write that made the length which survives.
 fn undo_cuts(file: &File, settled: u64, atoms: &[Atom<'_>], contents: &mut [Content]) {
-    let mut cuts = file.cuts().filter(|write| *write > settled);
-    let Some(first) = cuts.next() else { return };
-    let cuts: Vec<u64> = std::iter::once(first).chain(cuts).collect();
+    let cuts: Vec<u64> = file.cuts().filter(|write| *write > settled).collect();
     for (atom, content) in atoms.iter().zip(contents) {
         while let Some(version) =
             content.whole().checked_sub(1).filter(|last| cuts.contains(&atom.writes[*last]))
