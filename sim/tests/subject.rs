@@ -207,7 +207,7 @@ fn a_store_that_gives_up_is_stuck() {
     for (promise, report) in [
         ("it opens after any crash", judged::<REFUSES_TO_OPEN>(&Plan::default())),
         ("calls succeed on a sound disk", judged::<FAILS>(&Plan::default())),
-        ("no panic", judged::<PANICS_ON_ERRORS>(&Plan::with_errors())),
+        ("no call panics", judged::<PANICS_ON_ERRORS>(&Plan::with_errors())),
     ] {
         assert_eq!((report.verdict(), report.exit_code()), (Verdict::Stuck, 1), "{report}");
         assert_eq!(report.first.expect("it failed").violation.promise, promise);

@@ -392,6 +392,20 @@ mod tests {
     }
 
     #[test]
+    fn the_magic_of_each_kind_of_frame_is_masked_although_no_other_is_there() {
+        let (header, _, _) = sample();
+        for magic in MAGIC_WORDS {
+            // The value is no decimal number: its bits are the base of all values, and stand in the header of the run.
+            let value = f64::from_bits(u64::from(magic) << 32 | u64::from(magic));
+            let entries = [1, 2, 3].map(|ts_us| Entry { ts_us, value, quality: 0 });
+            let mut bytes = Vec::new();
+            encode_one(&mut bytes, &FrameHeader { count: entries.len() as u32, ..header }, &entries);
+            assert_ne!(decode(&bytes).unwrap().mask, 0, "{magic:08x}");
+            assert!(words(&bytes[HEADER_BYTES..]).all(|word| !MAGIC_WORDS.contains(&word)), "{magic:08x}");
+        }
+    }
+
+    #[test]
     fn the_last_bytes_of_a_payload_are_no_magic() {
         let (header, _, _) = sample();
         // With equal times and values the qualities are all that a run has behind its 32 bytes.

@@ -170,6 +170,9 @@ impl Space {
 /// Far more than any run needs; an engine that goes round in circles runs into it.
 const IO_LIMIT: u64 = 1_000_000;
 
+/// How the panic begins that ends such a run: it comes from here, and is the engine's fault.
+pub(crate) const ENDLESS: &str = "one life of a disk does not end";
+
 struct State {
     media: Media,
     dead: bool,
@@ -529,10 +532,7 @@ impl State {
         // Counted on a dead disk, too: an engine that goes on trying must be found out.
         self.io_ops += 1;
         self.failure = None;
-        assert!(
-            self.io_ops < IO_LIMIT,
-            "more than {IO_LIMIT} I/Os in one life of a disk: something does not end"
-        );
+        assert!(self.io_ops < IO_LIMIT, "{ENDLESS}: it has had {IO_LIMIT} I/Os");
         if self.dead {
             return Err(power_is_off());
         }

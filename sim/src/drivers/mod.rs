@@ -8,6 +8,7 @@ pub mod threads;
 
 use crate::blind;
 use crate::choice::Chooser;
+use crate::disk::ENDLESS;
 use crate::fault::Fault;
 use crate::forged;
 use crate::model::{Verdict, Violation, Witness};
@@ -195,9 +196,12 @@ pub(crate) fn panicked_in_here() -> Option<String> {
     at.filter(|at| at.starts_with(sources))
 }
 
-/// After a panic that has been dealt with, the next one is the first.
-pub(crate) fn forget_panic() {
-    PANICKED_AT.set(None);
+/// What there is to say of a panic of the store. The next one is the first again.
+pub(crate) fn panic_story(text: &str) -> String {
+    match PANICKED_AT.take() {
+        Some(at) => format!("panic: {text}, at {at}"),
+        None => format!("panic: {text}"),
+    }
 }
 
 /// What a panic said.
@@ -217,11 +221,12 @@ pub(crate) fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
     ended.unwrap_or_else(|panic| {
         let text = text_of(&*panic);
         Err(match panicked_in_here() {
+            Some(_) if text.starts_with(ENDLESS) => Violation::new(Verdict::Stuck, "every call ends", text),
             Some(at) => {
                 let story = format!("panic: {text}, at {at}");
                 Violation::new(Verdict::HarnessBroken, "the test bed does not panic", story)
             }
-            None => Violation::new(Verdict::Stuck, "no panic", format!("panic: {text}")),
+            None => Violation::new(Verdict::Stuck, "no call panics", panic_story(&text)),
         })
     })
 }
@@ -241,8 +246,10 @@ pub(crate) fn stuck(call: &str, error: &Error) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SimDisk;
     use crate::runner::quiet_panics;
-    use tidewall::disk::MemDisk;
+    use crate::timeline::Timeline;
+    use tidewall::disk::{Disk, MemDisk};
 
     fn verdict(run: impl FnOnce()) -> Verdict {
         quiet_panics();
@@ -251,6 +258,13 @@ mod tests {
             Ok(())
         };
         watched(None, run).expect_err("it panics").verdict
+    }
+
+    #[test]
+    fn an_engine_that_goes_round_in_circles_is_stuck_and_not_the_test_bed() {
+        let disk = SimDisk::new(Timeline::default());
+        let ended = verdict(|| while disk.list().is_ok() {});
+        assert_eq!(ended, Verdict::Stuck);
     }
 
     #[test]

@@ -434,7 +434,7 @@ fn on_sound_disk(call: &str, error: &Failure) -> Violation {
 }
 
 fn panicked(call: &str, text: &str) -> Violation {
-    Violation::new(Verdict::Stuck, "no panic", format!("panic: in {call}: {text}"))
+    Violation::new(Verdict::Stuck, "no call panics", format!("in {call}: {text}"))
 }
 
 /// Makes a call that may never return.
@@ -452,10 +452,7 @@ fn ended<R>(disk: &SimDisk, call: impl FnOnce() -> Result<R, Failure>) -> Ended<
         Err(payload) if payload.is::<PowerFailed>() => Ended::PowerFailed,
         // One of our own says nothing of the store.
         Err(payload) if drivers::panicked_in_here().is_some() => resume_unwind(payload),
-        Err(payload) => {
-            drivers::forget_panic();
-            Ended::Panicked(drivers::text_of(&*payload))
-        }
+        Err(payload) => Ended::Panicked(drivers::panic_story(&drivers::text_of(&*payload))),
     }
 }
 
