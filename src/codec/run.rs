@@ -123,7 +123,17 @@ impl Encoder {
     /// Turns the values into integers, and says at which scale: the least that all but a few of them have.
     fn integers_of(&mut self, entries: &[impl Measured]) -> u8 {
         let allowed = (entries.len() / VALUES_PER_EXCEPTION).min(u8::MAX.into());
+        // Nearly always the first two values say it. If any do not fit the first scale that was found, all are gone through.
         let mut scale = 0;
+        let firsts = entries[..entries.len().min(2)].iter().map(|entry| entry.value());
+        let seems_decimal = firsts.into_iter().all(|value| {
+            let larger = (scale..POWERS.len()).find(|scale| integer(value, POWERS[*scale]).is_some());
+            scale = larger.unwrap_or(scale);
+            larger.is_some()
+        });
+        if seems_decimal && self.all_scaled(entries, POWERS[scale]) {
+            return scale as u8;
+        }
         loop {
             match self.scaled(entries, scale, allowed) {
                 Scaled::All => return scale as u8,
@@ -135,6 +145,19 @@ impl Encoder {
         self.integers.clear();
         self.integers.extend(entries.iter().map(|entry| entry.value().to_bits() as i64));
         BITS
+    }
+
+    /// Multiplies values into integers, and says whether that was all of them: without a branch for any.
+    fn all_scaled(&mut self, entries: &[impl Measured], power: f64) -> bool {
+        self.exceptions.clear();
+        self.integers.clear();
+        let mut all = true;
+        self.integers.extend(entries.iter().map(|entry| {
+            let (integer, is_exact) = multiplied(entry.value(), power);
+            all &= is_exact;
+            integer
+        }));
+        all
     }
 
     /// Multiplies values into integers. A value that is one at some scale is one at each larger one, as long as it fits.
@@ -223,12 +246,18 @@ fn survey(entries: &[impl Measured]) -> (Times, i64, u8) {
 
 /// `value × power`, if dividing that by `power` gives exactly `value` again.
 fn integer(value: f64, power: f64) -> Option<i64> {
+    let (integer, is_exact) = multiplied(value, power);
+    is_exact.then_some(integer)
+}
+
+/// `value × power`, and whether dividing that by `power` gives exactly `value` again.
+fn multiplied(value: f64, power: f64) -> (i64, bool) {
     let scaled = value * power;
     let rounded = scaled + TO_INTEGER;
     let integer = (rounded.to_bits() as i64).wrapping_sub(TO_INTEGER.to_bits() as i64);
     let again = (rounded - TO_INTEGER) / power;
-    let same = again.to_bits() == value.to_bits() || (again == value && plant::on(Bug::F15));
-    (same && scaled.abs() < INTEGER_MAX).then_some(integer)
+    let is_same = again.to_bits() == value.to_bits() || (again == value && plant::on(Bug::F15));
+    (integer, is_same & (scaled.abs() < INTEGER_MAX))
 }
 
 /// A run in bytes, looked at without decoding it.
