@@ -128,6 +128,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`write_batch`](Engine::write_batch).
+    #[inline]
     pub fn write(&self, point: Point) -> Result<()> {
         let tag = TagId::new(point.tag).ok_or(Error::InvalidTag { index: 0 })?;
         let core = &*self.core;

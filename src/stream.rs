@@ -104,42 +104,24 @@ impl Stream {
         if plant::on(Bug::C6) && !self.buffers.lock(tag).has(tag) {
             self.buffers.lock(tag).make(tag);
         }
-        self.accept_in(self.buffers.index(tag), [points])
+        self.accept_runs([points])
     }
 
-    /// Accepts those of a call's points that belong to this stream, in their order. Its few points of many tags share the
-    /// locks of their shards; points of one tag that stand together are accepted together, or none of them.
+    /// Accepts those of a call's points that belong to this stream, in their order. Points of one tag that stand together are
+    /// accepted together, or none of them.
     pub(crate) fn accept_all(&self, points: &[Point]) -> Result<()> {
         let streams = self.shared.config.wal_streams;
-        let is_own = |point: &Point| streams == 1 || point.tag_id().stream(streams) == self.number as usize;
-        let accept_few = |points: &[Point]| {
-            self.buffers.by_shard(points, is_own, |shard, points, positions| {
-                let tag = |at: u16| points[usize::from(at)].tag;
-                let runs = positions.chunk_by(|a, b| a + 1 == *b && tag(*a) == tag(*b));
-                self.accept_in(shard, runs.map(|run| &points[run[0].into()..][..run.len()]))
-            })
-        };
-        let (mut few_from, mut at) = (0, 0);
-        for run in points.chunk_by(|a, b| a.tag == b.tag) {
-            if self.buffers.is_many(run) {
-                accept_few(&points[few_from..at])?;
-                if is_own(&run[0]) {
-                    self.accept(run[0].tag_id(), run)?;
-                }
-                few_from = at + run.len();
-            }
-            at += run.len();
-        }
-        accept_few(&points[few_from..])
+        let is_own = |run: &&[Point]| streams == 1 || run[0].tag_id().stream(streams) == self.number as usize;
+        self.accept_runs(points.chunk_by(|a, b| a.tag == b.tag).filter(is_own))
     }
 
-    fn accept_in<'a>(&self, shard: usize, runs: impl IntoIterator<Item = &'a [Point]>) -> Result<()> {
+    fn accept_runs<'a>(&self, runs: impl IntoIterator<Item = &'a [Point]>) -> Result<()> {
         // Asked under locks: `close` raises the flag before it goes through these.
         let admit = || match self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
             true => Err(Error::Closed),
             false => Ok(()),
         };
-        let backlog = self.buffers.accept(shard, runs, admit)?;
+        let backlog = self.buffers.accept(runs, admit)?;
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
         if backlog.is_some_and(|points| points >= self.shared.config.wake_points()) {

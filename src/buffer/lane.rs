@@ -27,14 +27,16 @@ const NOBODY: u8 = 0;
 pub(super) struct Lane {
     number: usize,
     inboxes: Box<[Vec<Point>]>,
+    /// To sort one in.
+    room: Vec<Point>,
     /// Calls with points from others since an entry was handed over.
     of_others: usize,
 }
 
 impl Lane {
-    /// What waits for a shard.
-    pub(super) fn inbox(&mut self, shard: usize) -> &mut Vec<Point> {
-        &mut self.inboxes[shard]
+    /// What waits for a shard, and room to sort it in.
+    pub(super) fn inbox(&mut self, shard: usize) -> (&mut Vec<Point>, &mut Vec<Point>) {
+        (&mut self.inboxes[shard], &mut self.room)
     }
 
     /// Adds points of a tag of this shard. Returns how many wait for it now.
@@ -73,7 +75,7 @@ impl Lanes {
     pub(super) fn new(shards: usize, patience: usize) -> Lanes {
         let lane = |number| {
             let inboxes = (0..shards).map(|_| Vec::new()).collect();
-            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, of_others: 0 }))
+            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, room: Vec::new(), of_others: 0 }))
         };
         Lanes {
             lanes: (0..LANES).map(lane).collect(),

@@ -64,8 +64,16 @@ impl Shard {
     }
 
     /// Brings every point of an inbox into the buffer of its tag.
-    fn take_in(&mut self, inbox: &mut Vec<Point>, limits: &Limits) {
-        for points in inbox.chunk_by(|a, b| a.tag == b.tag) {
+    fn take_in(&mut self, inbox: &mut Vec<Point>, grouped: &mut Vec<Point>, limits: &Limits) {
+        let points = match self.tags.len() {
+            // Several of a tag: worth what it costs to find them.
+            2.. if GROUPED_MIN * self.tags.len() <= inbox.len() => {
+                group_by_tag(inbox, grouped);
+                &*grouped
+            }
+            _ => &*inbox,
+        };
+        for points in points.chunk_by(|a, b| a.tag == b.tag) {
             self.push(points[0].tag_id(), points, limits);
         }
         inbox.clear();
@@ -231,27 +239,28 @@ impl Limits {
 /// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
 const INBOX_SHARE: usize = 8;
 
-/// Points of a call that are sorted by their shards at a time; fewer than so many share no lock worth the sorting.
-const GROUP: usize = 512;
-const SORTED_MIN: usize = 16;
-/// Shards that the sort can tell apart; of more, some share a bin.
+/// Points of a tag in an inbox, on average, from which on they are brought together.
+const GROUPED_MIN: usize = 3;
+/// Places that the sort can tell apart.
 const BINS: usize = 64;
 
-/// Counting sort of at most [`GROUP`] numbers.
-fn sort_into_bins(numbers: &mut [u16], bin: impl Fn(&u16) -> usize) {
-    let mut ends = [0_u16; BINS];
-    numbers.iter().for_each(|number| ends[bin(number)] += 1);
+/// Brings points of one tag together, in the order in which they are, so that their buffer is looked up once for all of them:
+/// nearly always, as two tags may share a bin.
+fn group_by_tag(points: &[Point], grouped: &mut Vec<Point>) {
+    // The lower bits of the hash are the same in all tags of a shard.
+    let bin = |point: &Point| (point.tag_id().hash() >> 20) as usize % BINS;
+    let mut ends = [0; BINS];
+    points.iter().for_each(|point| ends[bin(point)] += 1);
     let mut before = 0;
     for end in &mut ends {
         before += std::mem::replace(end, before);
     }
-    let mut sorted = [0; GROUP];
-    for number in &*numbers {
-        let end = &mut ends[bin(number)];
-        sorted[usize::from(*end)] = *number;
+    grouped.resize(points.len(), Point::new(0, 0, 0.0));
+    for point in points {
+        let end = &mut ends[bin(point)];
+        grouped[*end] = *point;
         *end += 1;
     }
-    numbers.copy_from_slice(&sorted[..numbers.len()]);
 }
 
 /// On cache lines of its own: writers of one shard do not slow those of its neighbour.
@@ -319,11 +328,11 @@ impl Buffers {
         self.shards[index].0.lock()
     }
 
-    /// Accepts runs, each of points of one tag, that belong to this shard. `admit` is asked under the locks that
-    /// [`wait_for_writers`](Buffers::wait_for_writers) takes. Returns the backlog if it is longer now.
+    /// Accepts runs, each of points of one tag: of each run all or none. Those with few points share the lock of their lane.
+    /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. Returns the backlog if it
+    /// is longer now.
     pub(crate) fn accept<'a>(
         &self,
-        shard: usize,
         runs: impl IntoIterator<Item = &'a [Point]>,
         admit: impl Fn() -> Result<()>,
     ) -> Result<Option<u64>> {
@@ -332,6 +341,7 @@ impl Buffers {
         let note = |longer: Option<u64>| backlog.set(longer.or(backlog.get()));
         for points in runs {
             let tag = points[0].tag_id();
+            let shard = self.index(tag);
             match &self.lanes {
                 Some(lanes) if !self.is_many(points) => {
                     let let_go = |lane: &mut Lane| note(self.take_in(lane, shard));
@@ -360,12 +370,12 @@ impl Buffers {
 
     /// Brings what waits in a lane for a shard into the buffers there. Returns the backlog if it is longer now.
     fn take_in(&self, lane: &mut Lane, index: usize) -> Option<u64> {
-        let inbox = lane.inbox(index);
+        let (inbox, room) = lane.inbox(index);
         if inbox.is_empty() {
             return None;
         }
         let mut shard = self.lock_at(index);
-        shard.take_in(inbox, &self.limits);
+        shard.take_in(inbox, room, &self.limits);
         self.count(index, &mut shard)
     }
 
@@ -380,34 +390,8 @@ impl Buffers {
     }
 
     /// Whether points of one tag are too many for an inbox.
-    pub(crate) fn is_many(&self, points: &[Point]) -> bool {
+    fn is_many(&self, points: &[Point]) -> bool {
         points.len() > self.limits.few()
-    }
-
-    /// Calls `accept` for each shard with those points that belong to it and are `wanted`: some of a call's points, and the
-    /// positions of these among them, rising. Some hundred points at a time; a few may be handed over one by one.
-    pub(crate) fn by_shard(
-        &self,
-        points: &[Point],
-        wanted: impl Fn(&Point) -> bool,
-        mut accept: impl FnMut(usize, &[Point], &[u16]) -> Result<()>,
-    ) -> Result<()> {
-        for points in points.chunks(GROUP) {
-            let (mut shards, mut picked, mut count) = ([0_u16; GROUP], [0_u16; GROUP], 0);
-            for (at, point) in points.iter().enumerate().filter(|(_, point)| wanted(point)) {
-                shards[at] = self.index(point.tag_id()) as u16;
-                picked[count] = at as u16;
-                count += 1;
-            }
-            let (picked, shard_of) = (&mut picked[..count], |at: &u16| shards[usize::from(*at)]);
-            if count >= SORTED_MIN {
-                sort_into_bins(picked, |at| usize::from(shard_of(at)) % BINS);
-            }
-            for of_shard in picked.chunk_by(|a, b| shard_of(a) == shard_of(b)) {
-                accept(shard_of(&of_shard[0]).into(), points, of_shard)?;
-            }
-        }
-        Ok(())
     }
 
     /// Brings the counts and the marks of all shards up to date with a locked one. Returns the backlog if it is longer now.
