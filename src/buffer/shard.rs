@@ -2,7 +2,7 @@
 
 use super::lane::{Lane, Lanes};
 use super::short::{self, Appended, ShortTails};
-use super::tag::{AppendBatch, RunMaker};
+use super::tag::{AppendBatch, LOGGED_MAX, LOGGED_MIN, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
 use crate::codec::run::Run;
 use crate::config::Config;
@@ -146,6 +146,7 @@ impl Shard {
     /// Ends what [`append_tails`](Shard::append_tails) began: `appended` are the short tails that are in frames now, those of this
     /// shard first and in the order in which it handed them out. What has nothing left for the log leaves the list.
     fn note_appended(&mut self, which: Tails, limits: &Limits, appended: &mut Appended) {
+        let logged_max = limits.logged_max(self.tags.len());
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
         self.unlogged.retain(|tag| {
             let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
@@ -155,7 +156,7 @@ impl Shard {
                     share.count as usize,
                     "the shard has been locked all the time"
                 );
-                buffer.mark_logged(first_lsn, limits.batch_points, maker);
+                buffer.mark_logged(first_lsn, logged_max, maker);
                 *sealed += u64::from(buffer.seal_if_full(*tag, limits, maker));
             }
             let waits = buffer.waiting_points() > 0;
@@ -227,6 +228,8 @@ pub(super) struct Limits {
     inbox_points: usize,
     /// Points of short tails in one frame.
     mixed_points: usize,
+    /// Points in frames that the tails of a shard shall keep at most.
+    logged_points: usize,
 }
 
 impl Limits {
@@ -234,10 +237,17 @@ impl Limits {
     fn few(&self) -> usize {
         self.inbox_points.div_ceil(INBOX_SHARE)
     }
+
+    /// Points in frames that a tail keeps, in a shard with so many tags.
+    fn logged_max(&self, tags: usize) -> usize {
+        (self.logged_points / tags.max(1)).clamp(LOGGED_MIN, LOGGED_MAX).min(self.batch_points)
+    }
 }
 
 /// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
 const INBOX_SHARE: usize = 8;
+/// Such a part of the memory for points is for those that tails keep: some 2 MB, as a processor's cache has.
+const LOGGED_SHARE: u64 = 32;
 
 /// Points of a tag in an inbox, on average, from which on they are brought together.
 const GROUPED_MIN: usize = 3;
@@ -289,11 +299,13 @@ pub(crate) struct Buffers {
 impl Buffers {
     pub(crate) fn new(config: &Config) -> Buffers {
         let shards = config.stream_shards();
+        let logged_bytes = config.stream_buffer_bytes() / LOGGED_SHARE;
         let limits = Limits {
             batch_points: config.batch_points,
             block_points: config.block_points,
             inbox_points: config.inbox_points,
             mixed_points: config.mixed_points(),
+            logged_points: logged_bytes as usize / size_of::<Entry>() / shards,
         };
         Buffers {
             shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
@@ -510,19 +522,22 @@ impl Buffers {
 
     /// Takes in a run that is in the log already: recovery.
     pub(crate) fn replay(&self, tag: TagId, run: &Run, first_lsn: Lsn, end_lsn: Lsn) {
-        self.replay_in(tag, |buffer, maker| buffer.replay(run, first_lsn, end_lsn, maker));
+        self.replay_in(tag, |buffer, maker, _| buffer.replay(run, first_lsn, end_lsn, maker));
     }
 
     /// Likewise a few points that share a frame with those of other tags.
     pub(crate) fn replay_few(&self, tag: TagId, entries: &[Entry], first_lsn: Lsn) {
-        let batch_points = self.limits.batch_points;
-        self.replay_in(tag, |buffer, maker| buffer.replay_few(entries, first_lsn, batch_points, maker));
+        self.replay_in(tag, |buffer, maker, tags| {
+            buffer.replay_few(entries, first_lsn, self.limits.logged_max(tags), maker);
+        });
     }
 
-    fn replay_in(&self, tag: TagId, replay: impl FnOnce(&mut TagBuffer, &mut RunMaker)) {
+    /// `replay` is told how many tags the shard has so far.
+    fn replay_in(&self, tag: TagId, replay: impl FnOnce(&mut TagBuffer, &mut RunMaker, usize)) {
         let mut shard = self.lock(tag);
         let Shard { tags, maker, .. } = &mut *shard;
-        replay(tags.entry(tag).or_default(), maker);
+        let known = tags.len();
+        replay(tags.entry(tag).or_default(), maker, known);
         self.count(self.index(tag), &mut shard);
     }
 

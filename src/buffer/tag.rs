@@ -11,9 +11,11 @@ use crate::point::{Entry, Measured, Point, TagId};
 use crate::sync::Arc;
 use std::ops::RangeBounds;
 
-/// So many logged points of a tail are made a run. Each takes 24 bytes as it is; a run takes some 57 and two a point, and there
-/// shall not be too many of them in a block.
-const LOGGED_MAX: usize = 12;
+/// So many logged points of a tail, at most and at least, are made a run: the more at a time, the less each costs. As they
+/// are each takes 24 bytes, and a run takes some 57 and two a point, so with many tags it is sooner
+/// ([`Limits::logged_max`]).
+pub(super) const LOGGED_MAX: usize = 50;
+pub(super) const LOGGED_MIN: usize = 12;
 
 /// How points get into the log: a batch in a frame.
 pub(crate) type AppendBatch<'a> = dyn FnMut(&Batch) -> Result<Append> + 'a;
@@ -165,22 +167,22 @@ impl TagBuffer {
         &mut self,
         entries: &[Entry],
         first_lsn: Lsn,
-        batch_points: usize,
+        logged_max: usize,
         maker: &mut RunMaker,
     ) {
         assert_eq!(self.tail_points(), 0, "nothing is accepted before recovery ends");
         self.tail.extend_from_slice(entries);
-        self.mark_logged(first_lsn, batch_points, maker);
+        self.mark_logged(first_lsn, logged_max, maker);
     }
 
-    /// The tail is in a frame. It stays where it is, until it and what comes make a run of their own.
-    pub(super) fn mark_logged(&mut self, first_lsn: Lsn, batch_points: usize, maker: &mut RunMaker) {
+    /// The tail is in a frame. It stays where it is, until it and what comes make a run of their own: of `logged_max` points.
+    pub(super) fn mark_logged(&mut self, first_lsn: Lsn, logged_max: usize, maker: &mut RunMaker) {
         let points = self.tail_points();
         self.mark_appended(first_lsn, first_lsn.advance(points as u64), 0);
         maker.appended_bytes += (points * size_of::<Entry>()) as i64;
         self.logged += points;
         self.tail_is_old = false;
-        if self.logged >= batch_points.min(LOGGED_MAX) {
+        if self.logged >= logged_max {
             self.encode_logged(maker);
         }
     }
