@@ -34,6 +34,7 @@ mod lane;
 mod runs;
 mod shard;
 mod short;
+mod table;
 mod tag;
 
 pub(crate) use runs::Runs;

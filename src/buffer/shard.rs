@@ -2,6 +2,7 @@
 
 use super::lane::{Lane, Lanes};
 use super::short::{self, Appended, ShortTails};
+use super::table::TagTable;
 use super::tag::{AppendBatch, LOGGED_MAX, LOGGED_MIN, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
 use crate::codec::run::Run;
@@ -40,13 +41,12 @@ pub(crate) enum Scope {
 /// One independently locked part of the tag table.
 #[derive(Default)]
 pub(crate) struct Shard {
-    tags: FxHashMap<TagId, TagBuffer>,
-    /// Every tag with a tail or a run for the log, once, in the order in which they got it. A list, because the order of a
-    /// hash map must not decide the order of frames. A tag that has nothing left stays on it until the list is next
-    /// gone through.
-    unlogged: Vec<TagId>,
+    tags: TagTable,
+    /// Every tag with a tail or a run for the log, once, by its place in the table, in the order in which they got it. A tag
+    /// that has nothing left stays on it until the list is next gone through.
+    unlogged: Vec<u32>,
     /// Likewise every tag that has a run for the log.
-    waiting: Vec<TagId>,
+    waiting: Vec<u32>,
     maker: RunMaker,
     /// Buffers that have been sealed and are not in the count of all shards yet.
     newly_sealed: u64,
@@ -55,12 +55,12 @@ pub(crate) struct Shard {
 impl Shard {
     /// Whether the tag has a buffer already: for the planted bug C6.
     pub(crate) fn has(&self, tag: TagId) -> bool {
-        self.tags.contains_key(&tag)
+        self.tags.get(tag).is_some()
     }
 
     /// Gives a tag an empty buffer, whatever it had: for the planted bug C6.
     pub(crate) fn make(&mut self, tag: TagId) {
-        self.tags.insert(tag, TagBuffer::default());
+        *self.tags.get_or_make(tag).1 = TagBuffer::new(tag);
     }
 
     /// Brings every point of an inbox into the buffer of its tag.
@@ -80,16 +80,13 @@ impl Shard {
     }
 
     fn push(&mut self, tag: TagId, points: &[Point], limits: &Limits) {
-        let buffer = match self.tags.get_mut(&tag) {
-            Some(buffer) => buffer,
-            None => self.tags.entry(tag).or_default(),
-        };
+        let (place, buffer) = self.tags.get_or_make(tag);
         let has_run = buffer.accept(points, limits.batch_points, &mut self.maker);
         if !std::mem::replace(&mut buffer.listed, true) {
-            self.unlogged.push(tag);
+            self.unlogged.push(place);
         }
         if has_run && !std::mem::replace(&mut buffer.listed_waiting, true) {
-            self.waiting.push(tag);
+            self.waiting.push(place);
         }
     }
 
@@ -97,11 +94,11 @@ impl Shard {
     fn append_waiting(&mut self, limits: &Limits, append: &mut AppendBatch) -> Result<Drained> {
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
         let mut outcome = Ok(Drained::All);
-        self.waiting.retain(|tag| {
-            let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
+        self.waiting.retain(|place| {
+            let buffer = tags.at(*place);
             if matches!(outcome, Ok(Drained::All)) && buffer.waiting_points() > 0 {
-                outcome = buffer.append_waiting(*tag, maker, append);
-                *sealed += u64::from(buffer.seal_if_full(*tag, limits, maker));
+                outcome = buffer.append_waiting(maker, append);
+                *sealed += u64::from(buffer.seal_if_full(limits, maker));
             }
             buffer.listed_waiting = buffer.waiting_points() > 0;
             buffer.listed_waiting
@@ -117,15 +114,15 @@ impl Shard {
         append: &mut AppendBatch,
         short: &mut ShortTails,
     ) -> Result<Drained> {
-        for tag in &self.unlogged {
-            let buffer = self.tags.get_mut(tag).expect("a listed tag has a buffer");
+        for place in &self.unlogged {
+            let buffer = self.tags.at(*place);
             let wanted = which == Tails::All || buffer.tail_is_due(limits.batch_points);
             if wanted && buffer.tail_is_long(limits.batch_points) {
                 buffer.encode_tail(&mut self.maker);
             }
             if buffer.waiting_points() > 0 {
-                let drained = buffer.append_waiting(*tag, &mut self.maker, append)?;
-                self.newly_sealed += u64::from(buffer.seal_if_full(*tag, limits, &mut self.maker));
+                let drained = buffer.append_waiting(&mut self.maker, append)?;
+                self.newly_sealed += u64::from(buffer.seal_if_full(limits, &mut self.maker));
                 if drained != Drained::All {
                     return Ok(drained);
                 }
@@ -137,7 +134,7 @@ impl Shard {
                         return Ok(drained);
                     }
                 }
-                short.push(*tag, buffer.tail());
+                short.push(buffer.tag(), buffer.tail());
             }
         }
         Ok(Drained::All)
@@ -148,21 +145,21 @@ impl Shard {
     fn note_appended(&mut self, which: Tails, limits: &Limits, appended: &mut Appended) {
         let logged_max = limits.logged_max(self.tags.len());
         let (tags, maker, sealed) = (&mut self.tags, &mut self.maker, &mut self.newly_sealed);
-        self.unlogged.retain(|tag| {
-            let buffer = tags.get_mut(tag).expect("a listed tag has a buffer");
-            if let Some((share, first_lsn)) = appended.next_if(|(share, _)| share.tag == *tag) {
+        self.unlogged.retain(|place| {
+            let buffer = tags.at(*place);
+            if let Some((share, first_lsn)) = appended.next_if(|(share, _)| share.tag == buffer.tag()) {
                 assert_eq!(
                     buffer.tail_points(),
                     share.count as usize,
                     "the shard has been locked all the time"
                 );
                 buffer.mark_logged(first_lsn, logged_max, maker);
-                *sealed += u64::from(buffer.seal_if_full(*tag, limits, maker));
+                *sealed += u64::from(buffer.seal_if_full(limits, maker));
             }
             let waits = buffer.waiting_points() > 0;
             // The run of a tail for which the log had no room.
             if waits && !std::mem::replace(&mut buffer.listed_waiting, true) {
-                self.waiting.push(*tag);
+                self.waiting.push(*place);
             }
             let left = waits || buffer.tail_points() > 0;
             buffer.listed = left && !(plant::on(Bug::B1) && which == Tails::Due);
@@ -171,7 +168,7 @@ impl Shard {
     }
 
     fn seal(&mut self, scope: Scope, out: &mut Vec<Arc<Sealed>>) {
-        for (tag, buffer) in &mut self.tags {
+        for buffer in self.tags.iter_mut() {
             let wanted = match scope {
                 Scope::All => true,
                 Scope::Below(lsn) => buffer.first_unflushed(Lsn(0)).is_some_and(|first| first < lsn),
@@ -179,7 +176,7 @@ impl Shard {
             };
             if wanted {
                 if scope != Scope::Sealed {
-                    self.newly_sealed += u64::from(buffer.seal(*tag, &mut self.maker));
+                    self.newly_sealed += u64::from(buffer.seal(&mut self.maker));
                 }
                 // All of a tag's sealed buffers, oldest first: its blocks must not get ahead of each other.
                 out.extend_from_slice(buffer.sealed());
@@ -537,7 +534,7 @@ impl Buffers {
         let mut shard = self.lock(tag);
         let Shard { tags, maker, .. } = &mut *shard;
         let known = tags.len();
-        replay(tags.entry(tag).or_default(), maker, known);
+        replay(tags.get_or_make(tag).1, maker, known);
         self.count(self.index(tag), &mut shard);
     }
 
@@ -570,8 +567,8 @@ impl Buffers {
             flushing.iter().map(|sealed| (sealed.tag, sealed.end_lsn)).collect();
         let mut oldest = None;
         for shard in &self.shards {
-            for (tag, buffer) in &shard.0.lock().tags {
-                let from = flushed_to.get(tag).copied().unwrap_or_default();
+            for buffer in shard.0.lock().tags.iter() {
+                let from = flushed_to.get(&buffer.tag()).copied().unwrap_or_default();
                 oldest = [oldest, buffer.first_unflushed(from)].into_iter().flatten().min();
             }
         }
@@ -582,7 +579,7 @@ impl Buffers {
     pub(crate) fn release(&self, flushed: &[Arc<Sealed>]) {
         for sealed in flushed {
             let released =
-                self.lock(sealed.tag).tags.get_mut(&sealed.tag).is_some_and(|it| it.release(sealed));
+                self.lock(sealed.tag).tags.get_mut(sealed.tag).is_some_and(|it| it.release(sealed));
             if released {
                 self.sealed.fetch_sub(1, Ordering::Relaxed);
                 self.bytes.fetch_sub(sealed.runs.bytes() as u64, Ordering::Relaxed);
@@ -601,7 +598,7 @@ impl Buffers {
         // Until the shard is locked: nothing may go from there to here in between.
         let lane = self.lanes.as_ref().and_then(|lanes| lanes.find(tag));
         let shard = self.lock(tag);
-        let mut recent = shard.tags.get(&tag).map(|buffer| buffer.recent(range)).unwrap_or_default();
+        let mut recent = shard.tags.get(tag).map(|buffer| buffer.recent(range)).unwrap_or_default();
         if let Some(lane) = lane {
             let in_range = |point: &&Point| range.contains(&point.ts_us);
             recent.tail.extend(lane.of_tag(self.index(tag), tag).filter(in_range).map(Point::entry));
@@ -615,7 +612,7 @@ impl Buffers {
         let lane = self.lanes.as_ref().and_then(|lanes| lanes.find(tag));
         let in_lane =
             lane.as_ref().and_then(|lane| lane.of_tag(self.index(tag), tag).map(|point| point.ts_us).max());
-        in_lane.max(self.lock(tag).tags.get(&tag).and_then(TagBuffer::latest_ts))
+        in_lane.max(self.lock(tag).tags.get(tag).and_then(TagBuffer::latest_ts))
     }
 
     /// Tags with points in memory, in no order, some of them twice.
@@ -627,7 +624,7 @@ impl Buffers {
         }
         for shard in &self.shards {
             let shard = shard.0.lock();
-            tags.extend(shard.tags.iter().filter(|(_, buffer)| buffer.points() > 0).map(|(tag, _)| *tag));
+            tags.extend(shard.tags.iter().filter(|buffer| buffer.points() > 0).map(TagBuffer::tag));
         }
         tags
     }
@@ -636,7 +633,7 @@ impl Buffers {
     pub(crate) fn points(&self) -> u64 {
         let in_lanes: usize = self.lanes.iter().flat_map(Lanes::used).map(|lane| lane.all().count()).sum();
         let points =
-            |shard: &Padded<Mutex<Shard>>| shard.0.lock().tags.values().map(TagBuffer::points).sum::<usize>();
+            |shard: &Padded<Mutex<Shard>>| shard.0.lock().tags.iter().map(TagBuffer::points).sum::<usize>();
         (in_lanes + self.shards.iter().map(points).sum::<usize>()) as u64
     }
 }

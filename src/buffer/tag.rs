@@ -43,8 +43,9 @@ pub(crate) struct Sealed {
 
 /// One tag's points that are in no block yet. What a write touches stands together, in one cache line: with a hundred
 /// thousand tags it has to come from memory each time.
-#[derive(Default)]
+#[repr(align(64))]
 pub(crate) struct TagBuffer {
+    tag: TagId,
     /// What is in no run yet: first what is in frames already, with other tags' points, then the tag batch as far as it
     /// has come. Neither is a whole batch.
     tail: Vec<Entry>,
@@ -107,6 +108,23 @@ pub(crate) struct Recent {
 }
 
 impl TagBuffer {
+    pub(super) fn new(tag: TagId) -> TagBuffer {
+        TagBuffer {
+            tag,
+            tail: Vec::new(),
+            logged: 0,
+            tail_is_old: false,
+            listed: false,
+            listed_waiting: false,
+            encoded: Box::default(),
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn tag(&self) -> TagId {
+        self.tag
+    }
+
     /// Accepts points, and encodes what has become a whole batch: here and now, while it is in the cache of who wrote it.
     /// Returns whether any has. If not, no more was touched than the buffer and the end of its tail.
     pub(crate) fn accept(&mut self, mut points: &[Point], batch_points: usize, maker: &mut RunMaker) -> bool {
@@ -219,13 +237,12 @@ impl TagBuffer {
     /// Appends what waits for the log, run by run. When the log has no room, and after an error, the rest still waits.
     pub(crate) fn append_waiting(
         &mut self,
-        tag: TagId,
         maker: &mut RunMaker,
         append: &mut AppendBatch,
     ) -> Result<Drained> {
         let (mut outcome, mut done) = (Ok(Drained::All), 0);
         while done < self.encoded.waiting.len() {
-            match append(&Batch::of_run(tag, &self.encoded.waiting.get(done))) {
+            match append(&Batch::of_run(self.tag, &self.encoded.waiting.get(done))) {
                 Ok(Append::Appended { first_lsn, end_lsn }) => {
                     self.mark_appended(first_lsn, end_lsn, done);
                     done += 1;
@@ -263,7 +280,7 @@ impl TagBuffer {
     }
 
     /// Makes the appended part immutable. `false` when there is none.
-    pub(crate) fn seal(&mut self, tag: TagId, maker: &mut RunMaker) -> bool {
+    pub(crate) fn seal(&mut self, maker: &mut RunMaker) -> bool {
         if !plant::on(Bug::B7) {
             self.encode_logged(maker);
         }
@@ -277,7 +294,7 @@ impl TagBuffer {
             self.tail = Vec::new();
         }
         self.encoded.sealed.push(Arc::new(Sealed {
-            tag,
+            tag: self.tag,
             runs,
             first_lsn: self.encoded.first_lsn,
             end_lsn: self.encoded.end_lsn,
@@ -286,11 +303,11 @@ impl TagBuffer {
     }
 
     /// Seals before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
-    pub(super) fn seal_if_full(&mut self, tag: TagId, limits: &Limits, maker: &mut RunMaker) -> bool {
+    pub(super) fn seal_if_full(&mut self, limits: &Limits, maker: &mut RunMaker) -> bool {
         let points = self.appended_points();
         points + limits.batch_points > limits.block_points
             && 2 * points >= limits.block_points
-            && self.seal(tag, maker)
+            && self.seal(maker)
     }
 
     /// The sealed part, oldest first.
