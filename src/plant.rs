@@ -145,6 +145,8 @@ bugs! {
     T1: "a lane hands over a tag to another writer's and keeps the points of it that it has",
     T2: "who has waited for a lane does not look whether the tag is still in it",
     T3: "a sync takes in what waits in the lanes of all writers but the first",
+    T4: "a lane is named as a tag's before those who sync know that anybody is in it",
+    T5: "a lane hands over a tag and keeps the points of another one, whose entry is the same",
     U1: "after a failed flush the number of the active chunk is given to a new one",
     X1: "an immediate write of several tags syncs the stream of the first one",
     X2: "what ends exactly where a range begins is left out of it",

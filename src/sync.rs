@@ -24,10 +24,13 @@
 //! background threads, which stand outside the core; under a checker it waits without a limit.
 
 use crate::plant::{self, Bug};
-pub(crate) use imp::{AtomicBool, AtomicU64, Ordering, Stopwatch, thread};
+pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, Ordering, Stopwatch, thread};
 use std::ops::{Deref, DerefMut};
 pub(crate) use std::sync::Arc;
 use std::time::Duration;
+
+/// Whether a checker runs these sources: then large tables are small, since it keeps an account of each atomic.
+pub(crate) const IS_CHECKED: bool = cfg!(any(loom, shuttle));
 
 /// The place of a lock in the hierarchy; see the module's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -261,7 +264,7 @@ use ranks::Held;
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
     pub(super) use parking_lot::{Condvar, Mutex, MutexGuard as Guard};
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     #[cfg(debug_assertions)]
     pub(super) use std::thread_local;
     use std::time::{Duration, Instant};
@@ -347,7 +350,7 @@ mod imp {
     use shuttle::{sync, thread as threads};
     use std::sync::PoisonError;
     use std::time::Duration;
-    pub(crate) use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     pub(super) use sync::{Condvar, Mutex};
 
     /// `None` only inside `wait`.
@@ -398,10 +401,20 @@ mod imp {
             super::threads::current().id().into()
         }
 
-        /// loom's threads have no numbers that can be read.
+        #[cfg(loom)]
+        super::thread_local! {
+            static NUMBER: std::cell::Cell<usize> = std::cell::Cell::new(0);
+        }
+
+        /// loom's threads have no numbers that can be read: a model gives them some.
         #[cfg(loom)]
         pub(crate) fn number() -> usize {
-            0
+            NUMBER.with(std::cell::Cell::get)
+        }
+
+        #[cfg(loom)]
+        pub(crate) fn set_number(number: usize) {
+            NUMBER.with(|it| it.set(number));
         }
 
         pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle {

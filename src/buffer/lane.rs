@@ -13,14 +13,12 @@
 use super::shard::Padded;
 use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
-use crate::sync::{AtomicU64, Guard, Mutex, Ordering, Rank, thread};
-// No checker's: without the lock of the lane that it names, an entry is no more than a guess.
-use std::sync::atomic::AtomicU8;
+use crate::sync::{AtomicU8, AtomicU64, Guard, IS_CHECKED, Mutex, Ordering, Rank, thread};
 
 /// Lanes. With more writers some share one.
 const LANES: usize = 8;
 /// Entries of the table of owners, for each shard. Of 100,000 tags in 64 shards one in three shares its entry.
-const OWNERS_PER_SHARD: usize = 4096;
+const OWNERS_PER_SHARD: usize = if IS_CHECKED { 4 } else { 4096 };
 const NOBODY: u8 = 0;
 
 /// The points of small calls of one writer, by shard, in the order in which they were accepted.
@@ -65,7 +63,8 @@ pub(super) struct Lanes {
     lanes: Box<[Padded<Mutex<Lane>>]>,
     /// The number of a lane and one, or `NOBODY`.
     owners: Box<[AtomicU8]>,
-    /// So often others come until a lane hands over the entry of the last one.
+    /// So often others come until a lane hands over the entry of the last one. At least 2: one of them has then brought its
+    /// points, so two writers cannot take a tag from each other for ever.
     patience: usize,
     /// A bit for each lane that has been named in an entry.
     used: AtomicU64,
@@ -80,7 +79,7 @@ impl Lanes {
         Lanes {
             lanes: (0..LANES).map(lane).collect(),
             owners: (0..shards * OWNERS_PER_SHARD).map(|_| AtomicU8::new(NOBODY)).collect(),
-            patience,
+            patience: patience.max(2),
             used: AtomicU64::new(0),
         }
     }
@@ -118,7 +117,7 @@ impl Lanes {
     /// for the tag's shard, which is that of all tags of the entry, to where it belongs.
     pub(super) fn lane_for<'a>(
         &'a self,
-        tag: TagId,
+        (tag, shard): (TagId, usize),
         mut held: Option<Guard<'a, Lane>>,
         let_go: impl Fn(&mut Lane),
     ) -> Guard<'a, Lane> {
@@ -147,12 +146,15 @@ impl Lanes {
                     return lane;
                 }
                 lane.of_others = 0;
-                if !plant::on(Bug::T1) {
+                let keeps = plant::on(Bug::T5) && lane.of_tag(shard, tag).next().is_none();
+                if !plant::on(Bug::T1) && !keeps {
                     let_go(&mut lane);
                 }
+                let name = || entry.store(mine as u8 + 1, Ordering::Release);
+                let named = plant::on(Bug::T4).then(name);
                 self.used.fetch_or(1 << mine, Ordering::AcqRel);
                 // Released: who finds the lane here finds its bit in `used`, too, and so does his sync.
-                entry.store(mine as u8 + 1, Ordering::Release);
+                named.unwrap_or_else(name);
             }
         }
     }

@@ -354,7 +354,7 @@ impl Buffers {
             match &self.lanes {
                 Some(lanes) if !self.is_many(points) => {
                     let let_go = |lane: &mut Lane| note(self.take_in(lane, shard));
-                    let held = lanes.lane_for(tag, lane.take(), let_go);
+                    let held = lanes.lane_for((tag, shard), lane.take(), let_go);
                     let held = lane.insert(held);
                     admit()?;
                     if held.push(shard, points) + self.limits.few() > self.limits.inbox_points {

@@ -11,6 +11,7 @@
 //! | `rotation` | append against rotation, append against retire |
 //! | `bell` | the hand-off to a background thread, and its end |
 //! | `buffers` | seal and release against write and query |
+//! | `lanes` | points of small calls, and who has them |
 //! | `pressure` | writers that find the log full, or the engine behind |
 //! | `closing` | close against a write in flight |
 //! | `committer` | edits of several flushes in one record |
@@ -33,12 +34,14 @@ mod disk;
 mod engine;
 mod exec;
 mod group_commit;
+mod lanes;
 mod log;
 mod pressure;
 mod rotation;
 mod watermark;
 
 use crate::plant::{self, Bug};
+use crate::sync::thread;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -101,6 +104,8 @@ pub const MODELS: &[Model] = &[
     buffers::ONE_MOMENT,
     buffers::SEALED_COUNT,
     buffers::CHECKPOINT,
+    lanes::LANES,
+    lanes::HAND_OVER,
     pressure::FULL_RING,
     pressure::BACKPRESSURE,
     closing::CLOSE,
@@ -155,7 +160,10 @@ impl fmt::Display for Size {
 fn together(threads: usize, work: impl Fn(usize) + Clone + Send + 'static) {
     let start = |number| {
         let work = work.clone();
-        loom::thread::spawn(move || work(number))
+        loom::thread::spawn(move || {
+            thread::set_number(number);
+            work(number);
+        })
     };
     let others: Vec<_> = (1..threads).map(start).collect();
     work(0);

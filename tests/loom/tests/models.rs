@@ -31,6 +31,8 @@ models! {
     one_moment,
     sealed_count,
     checkpoint,
+    lanes,
+    hand_over,
     full_ring,
     backpressure,
     close,
