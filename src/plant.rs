@@ -104,6 +104,8 @@ bugs! {
     B5: "short tails count as appended before their frame is, even if the log then has no room for it",
     B6: "replay leaves out of a frame of several tags what the blocks of the first one hold",
     B7: "a flush leaves the points of a tail that are in a frame where they are, and calls them flushed",
+    B8: "of the next 64 shards a pass leaves out those before the place where it was in the last ones",
+    B9: "a pass over short tails that had to let go of its shards ends there",
     C12: "the shards are let go before the frame of their short tails has its position",
     D1: "a manifest that has grown long is replaced before the edit that made it so is part of the version",
     G1: "frames behind the end of a scan prove nothing",

@@ -118,7 +118,8 @@ impl Shape {
             block_points,
             backlog_points: chooser.pick(shape, &[8, 1, 40, 200]),
             buffer_bytes: chooser.pick(shape, &[2_000, 1, 50_000]),
-            shards: chooser.pick(shape, &[1, 2, 8]),
+            // More than one pass over short tails locks, and than one word of marks tells apart.
+            shards: chooser.pick(shape, &[1, 2, 8, 1, 2, 8, 32, 128]),
             inbox_points: 0,
             wal_streams: chooser.pick(shape, &[1, 1, 1, 2, 3]),
             segment_bytes: sectors * 512,

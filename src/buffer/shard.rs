@@ -209,10 +209,11 @@ impl Marks {
     /// The first marked shard at or behind `from`.
     fn next(&self, from: usize) -> Option<usize> {
         let mut at = from / 64;
-        let mut bits = self.0.get(at)?.load(Ordering::Acquire) & (u64::MAX << (from % 64));
+        let behind = u64::MAX << (from % 64);
+        let mut bits = self.0.get(at)?.load(Ordering::Acquire) & behind;
         while bits == 0 {
             at += 1;
-            bits = self.0.get(at)?.load(Ordering::Acquire);
+            bits = self.0.get(at)?.load(Ordering::Acquire) & if plant::on(Bug::B8) { behind } else { !0 };
         }
         Some(at * 64 + bits.trailing_zeros() as usize)
     }
@@ -500,7 +501,7 @@ impl Buffers {
             outcome = short.append(append);
         }
         if matches!(outcome, Ok(Drained::All)) {
-            *from = next;
+            *from = if plant::on(Bug::B9) && held.len() == short::SHARDS_MAX { usize::MAX } else { next };
         }
         // Whatever has come of it: what has been appended has its position before anybody else looks.
         let mut appended = short.take_appended();
