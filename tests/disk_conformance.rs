@@ -235,17 +235,34 @@ fn zeros_ahead_are_where_nothing_was_written_and_nowhere_else() {
 }
 
 #[test]
+fn data_ends_behind_the_last_of_it_however_many_holes_are_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(dir.path()).unwrap();
+    let len = 12 * STRIDE;
+    disk.open("f", OpenMode::Create).unwrap().set_len(len).unwrap();
+    let mut ends = (0, 0);
+    for offset in [5 * STRIDE, STRIDE, 8 * STRIDE + 7] {
+        disk.open("f", OpenMode::Write).unwrap().write_at(offset, &[1; 100]).unwrap();
+        let data_len = disk.open("f", OpenMode::Read).unwrap().data_len().unwrap();
+        ends = (ends.0.max(offset + 100), data_len);
+        assert!((ends.0..=len).contains(&data_len), "{data_len} after a write that ends at {}", ends.0);
+    }
+    // Only now: what has been read of a hole is data to some file systems.
+    assert!(contents_of(dir.path())["f"][ends.1 as usize..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
 fn zeros_ahead_do_not_meet_what_other_threads_write() {
     let dir = tempfile::tempdir().unwrap();
     let disk = RealDisk::new(dir.path()).unwrap();
     let file = disk.open("f", OpenMode::Create).unwrap();
-    let (piece, threads) = (4096, 4);
-    file.set_len(4 * STRIDE).unwrap();
+    let (piece, threads, strides) = (4096, 4, 160);
+    file.set_len(strides * STRIDE).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..threads {
             let file = &file;
             scope.spawn(move || {
-                for offset in (thread * piece..4 * STRIDE).step_by((threads * piece) as usize) {
+                for offset in (thread * piece..strides * STRIDE).step_by((threads * piece) as usize) {
                     file.write_at(offset, &vec![thread as u8 + 1; piece as usize]).unwrap();
                 }
             });
