@@ -1,6 +1,6 @@
 //! The copy of the repository that the mutants are woven into, and how it is made to compile.
 
-use crate::list::Mutant;
+use crate::list::{Genre, Mutant};
 use crate::planted::Planted;
 use crate::weave::{self, Woven};
 use anyhow::{Context, Result, bail, ensure};
@@ -188,7 +188,8 @@ impl Tree {
             let woven = self.write(&present)?;
             let mut dropped = BTreeSet::new();
             dropped.extend(woven.values().flat_map(|woven| &woven.left_out).map(|(id, _)| *id));
-            if dropped.is_empty() {
+            let is_left_out = !dropped.is_empty();
+            if !is_left_out {
                 dropped = self.offenders(&woven)?;
             }
             if dropped.is_empty() {
@@ -196,7 +197,13 @@ impl Tree {
             }
             eprintln!("{} mutants do not compile in the woven engine", dropped.len());
             for mutant in mutants.iter().filter(|mutant| dropped.contains(&mutant.id)) {
-                facts.add("not woven", mutant, self.hash(&mutant.file)?)?;
+                let hash = self.hash(&mutant.file)?;
+                facts.add("not woven", mutant, hash)?;
+                // A value that a function cannot return early is none that its body could be.
+                let is_iterator = woven[&mutant.file].iterators.contains(&mutant.id);
+                if mutant.genre == Genre::FnValue && !is_left_out && !is_iterator {
+                    facts.add("unviable", mutant, hash)?;
+                }
             }
             absent.extend(dropped.into_iter().map(|id| (id, Absent::NotWoven)));
         }
