@@ -36,6 +36,8 @@ mod shard;
 mod short;
 mod table;
 mod tag;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use runs::Runs;
 pub(crate) use shard::{Buffers, Scope, Tails};

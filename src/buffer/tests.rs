@@ -1,0 +1,456 @@
+//! Whatever is accepted, appended, sealed and released in whatever order: the buffers hold what a list of it does, and their
+//! counts are those of what they hold.
+
+use super::{Buffers, Drained, Scope, Sealed, Tails};
+use crate::codec::mixed::{Batch, Mixed, Share};
+use crate::codec::run::{Encoder, Run};
+use crate::config::Config;
+use crate::error::Error;
+use crate::lsn::{Append, Lsn};
+use crate::point::{Entry, Point, TagId};
+use crate::sync::Arc;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::RngSeed;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::thread;
+
+/// With one shard 7038 has the entry of tag 1 in the table of owners, with two 4264 has.
+const TAGS: [u32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1000, 4264, 7038, 1 << 16, u32::MAX];
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Runs of points, by tag; by a thread that has not been here before, or by this one; after so many runs no more are let in.
+    Accept { runs: Vec<(u32, usize)>, late: bool, from_elsewhere: bool, admitted: usize },
+    /// The log has room for so many frames, and again; then it has none, or fails.
+    Append { which: Tails, rooms: Vec<usize>, fails: bool },
+    /// Begins a flush, in place of one that has not come to its end.
+    Seal { scope: Scope },
+    /// Ends it.
+    Release,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let run = || (select(&TAGS[..]), prop_oneof![8 => 1..3_usize, 3 => 3..12_usize, 1 => 12..60_usize]);
+    let calls = prop_oneof![6 => vec(run(), 1..4), 2 => vec(run(), 4..30), 1 => vec(run(), 300..600)];
+    let admitted = prop_oneof![9 => Just(usize::MAX), 1 => 0..3_usize];
+    let accept = (calls, prop::bool::weighted(0.2), any::<bool>(), admitted).prop_map(
+        |(runs, late, from_elsewhere, admitted)| Op::Accept { runs, late, from_elsewhere, admitted },
+    );
+    let rooms = prop_oneof![2 => Just(vec![usize::MAX]), 1 => vec(0..4_usize, 0..8)];
+    let which = select(&[Tails::All, Tails::Full, Tails::Due][..]);
+    let append =
+        (which, rooms, any::<bool>()).prop_map(|(which, rooms, fails)| Op::Append { which, rooms, fails });
+    let scope =
+        prop_oneof![Just(Scope::All), Just(Scope::Sealed), (0..300_u64).prop_map(|at| Scope::Below(Lsn(at)))];
+    let seal = scope.prop_map(|scope| Op::Seal { scope });
+    prop_oneof![5 => accept, 4 => append, 1 => seal, 1 => Just(Op::Release)]
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    let shards = select(&[1, 2, 16, 256][..]);
+    // An inbox of 16 takes calls with at most two points of a tag.
+    let inbox_points = select(&[0, 16, 64][..]);
+    // A frame of several tags has at most this many quarters of a kilobyte.
+    (1..=20_usize, 1..=40_usize, shards, inbox_points, 1..=20_u64).prop_map(
+        |(batch_points, block_points, shards, inbox_points, kib)| Config {
+            batch_points,
+            block_points,
+            shards,
+            inbox_points,
+            segment_bytes: kib << 10,
+            ..Config::default()
+        },
+    )
+}
+
+/// What is known of a tag.
+#[derive(Default)]
+struct Known {
+    accepted: Vec<Entry>,
+    /// Of those in frames.
+    lsns: Vec<Lsn>,
+    /// So many are in blocks.
+    released: usize,
+    /// So many were there when the last whole background step began.
+    stepped: usize,
+}
+
+impl Known {
+    fn in_memory(&self) -> &[Entry] {
+        &self.accepted[self.released..]
+    }
+
+    fn first_lsn(&self) -> Option<Lsn> {
+        self.lsns.get(self.released).copied()
+    }
+}
+
+type Bits = (i64, u64, u8);
+
+fn bits(entry: &Entry) -> Bits {
+    (entry.ts_us, entry.value.to_bits(), entry.quality)
+}
+
+fn all_bits<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Bits> {
+    entries.into_iter().map(bits).collect()
+}
+
+fn tag_id(tag: u32) -> TagId {
+    TagId::new(tag).expect("none of them is 0")
+}
+
+struct Model {
+    config: Config,
+    buffers: Buffers,
+    tags: BTreeMap<TagId, Known>,
+    points: usize,
+    next_lsn: Lsn,
+    flushing: Vec<Arc<Sealed>>,
+}
+
+impl Model {
+    fn new(config: &Config) -> Model {
+        Model {
+            config: config.clone(),
+            buffers: Buffers::new(config),
+            tags: TAGS.map(|tag| (tag_id(tag), Known::default())).into(),
+            points: 0,
+            next_lsn: Lsn(0),
+            flushing: Vec::new(),
+        }
+    }
+
+    /// Points that can be told apart: later than all before, or some before them.
+    fn make(&mut self, tag: u32, count: usize, late: bool) -> Vec<Point> {
+        let numbers = self.points..self.points + count;
+        self.points += count;
+        let delay = if late { 1_000 } else { 0 };
+        let point = |n: usize| Point {
+            tag,
+            ts_us: 10 * n as i64 - delay,
+            value: n as f64 / 8.0,
+            quality: (n / 16) as u8,
+        };
+        numbers.map(point).collect()
+    }
+
+    /// Recovery: what is in the log already.
+    fn replay(&mut self, tag: u32, count: usize, shares_frame: bool) {
+        let entries: Vec<_> = self.make(tag, count, false).iter().map(Point::entry).collect();
+        let (tag, first) = (tag_id(tag), self.next_lsn);
+        self.next_lsn = first.advance(count as u64);
+        if shares_frame {
+            self.buffers.replay_few(tag, &entries, first);
+        } else {
+            let mut bytes = Vec::new();
+            Encoder::default().encode(&mut bytes, &entries);
+            self.buffers.replay(tag, &Run::split(&bytes).unwrap().0, first, self.next_lsn);
+        }
+        let known = self.tags.get_mut(&tag).unwrap();
+        known.accepted.extend(&entries);
+        known.lsns.extend((0..count as u64).map(|n| first.advance(n)));
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Accept { runs, late, from_elsewhere, admitted } => {
+                let points: Vec<_> =
+                    runs.iter().flat_map(|(tag, count)| self.make(*tag, *count, *late)).collect();
+                if *from_elsewhere {
+                    thread::scope(|scope| scope.spawn(|| self.accept(&points, *admitted)).join().unwrap());
+                } else {
+                    self.accept(&points, *admitted);
+                }
+            }
+            Op::Append { which, rooms, fails } => self.append(*which, rooms, *fails),
+            Op::Seal { scope } => self.seal(*scope),
+            Op::Release => {
+                let flushed = std::mem::take(&mut self.flushing);
+                self.buffers.release(&flushed);
+                for sealed in &flushed {
+                    self.tags.get_mut(&sealed.tag).unwrap().released += sealed.runs.points();
+                }
+                // They are gone once.
+                self.buffers.release(&flushed);
+            }
+        }
+    }
+
+    fn accept(&mut self, points: &[Point], admitted: usize) {
+        let Model { buffers, tags, .. } = self;
+        let left = Cell::new(admitted);
+        let admit = || match left.get().checked_sub(1) {
+            Some(less) => {
+                left.set(less);
+                Ok(())
+            }
+            None => Err(Error::Closed),
+        };
+        // As if tag 2 was another stream's.
+        let is_own = |point: &Point| point.tag != 2;
+        let mut missing = points.iter().filter(|point| is_own(point)).count();
+        let outcome = buffers.by_shard(points, is_own, |shard, points, positions| {
+            let tag = |at: u16| points[usize::from(at)].tag;
+            let runs: Vec<_> = positions
+                .chunk_by(|a, b| a + 1 == *b && tag(*a) == tag(*b))
+                .map(|run| &points[run[0].into()..][..run.len()])
+                .collect();
+            let (before, may) = (buffers.backlog(), left.get());
+            let outcome = buffers.accept(shard, runs.iter().copied(), admit);
+            let accepted = &runs[..may - left.get()];
+            for point in accepted.iter().copied().flatten() {
+                tags.get_mut(&point.tag_id()).unwrap().accepted.push(point.entry());
+                missing -= 1;
+            }
+            assert_eq!(outcome.is_ok(), accepted.len() == runs.len());
+            let backlog = buffers.backlog();
+            assert!(backlog >= before);
+            if let Ok(longer) = &outcome {
+                assert_eq!(*longer, (backlog > before).then_some(backlog));
+            }
+            outcome.map(drop)
+        });
+        assert_eq!(outcome.is_ok(), missing == 0);
+    }
+
+    fn append(&mut self, which: Tails, rooms: &[usize], fails: bool) {
+        let there: Vec<_> = self.tags.values().map(|known| known.accepted.len()).collect();
+        if which != Tails::Full {
+            self.buffers.take_in_all();
+        }
+        let mut rooms = rooms.iter().copied();
+        let room = Cell::new(rooms.next().unwrap_or(0));
+        let Model { buffers, tags, next_lsn, config, .. } = self;
+        let mut append = |batch: &Batch| {
+            if room.get() == 0 {
+                return if fails { Err(Error::Closed) } else { Ok(Append::NoRoom { frame_bytes: 77 }) };
+            }
+            room.set(room.get() - 1);
+            let first_lsn = *next_lsn;
+            note_frame(tags, config, batch, first_lsn);
+            *next_lsn = first_lsn.advance(batch.count.into());
+            Ok(Append::Appended { first_lsn, end_lsn: *next_lsn })
+        };
+        let passes = if which == Tails::Full { vec![Tails::Full] } else { vec![Tails::Full, which] };
+        for pass in passes {
+            let mut from = 0;
+            loop {
+                match buffers.append_tails(pass, &mut from, &mut append) {
+                    Ok(Drained::All) => break,
+                    Ok(Drained::NeedsRoom { frame_bytes: 77 }) if !fails => {}
+                    Err(Error::Closed) if fails => return,
+                    other => panic!("{other:?}"),
+                }
+                let Some(more) = rooms.next() else { return };
+                room.set(more);
+            }
+            assert_eq!(buffers.backlog(), 0, "full batches are in the log");
+        }
+        for (known, there) in tags.values_mut().zip(there) {
+            let left = known.accepted.len() - known.lsns.len();
+            match which {
+                Tails::Full => {}
+                Tails::All => assert_eq!(left, 0),
+                Tails::Due => {
+                    assert!(2 * left < config.batch_points, "{left} points are half a batch");
+                    assert!(known.lsns.len() >= known.stepped, "what two steps have seen is in the log");
+                    known.stepped = there;
+                }
+            }
+        }
+    }
+
+    fn seal(&mut self, scope: Scope) {
+        let grown =
+            |tag| self.buffers.recent(tag, &.., || ()).0.sealed.iter().map(|it| it.runs.points()).sum();
+        let grown: BTreeMap<TagId, usize> = self.tags.keys().map(|tag| (*tag, grown(*tag))).collect();
+        let sealed = self.buffers.seal(scope);
+        assert!(sealed.is_sorted_by_key(|sealed| (sealed.tag, sealed.first_lsn)));
+        for (tag, known) in &self.tags {
+            let own: Vec<_> = sealed.iter().filter(|sealed| sealed.tag == *tag).collect();
+            let mut at = known.released;
+            for sealed in &own {
+                let mut found = Vec::new();
+                sealed.runs.for_each(&.., |entry| found.push(bits(&entry)));
+                let expected = &known.accepted[at..at + found.len()];
+                assert_eq!(found, all_bits(expected));
+                assert_eq!((sealed.runs.points(), sealed.first_lsn), (found.len(), known.lsns[at]));
+                at += found.len();
+                assert_eq!(sealed.end_lsn, known.lsns[at - 1].advance(1));
+                let rises = |entries: &[Entry]| entries.is_sorted_by(|a, b| a.ts_us < b.ts_us);
+                assert!(!sealed.runs.in_order() || rises(expected));
+                assert!(sealed.runs.in_order() || !rises(&known.accepted));
+            }
+            let appended = known.lsns.len() - known.released;
+            let expected = match scope {
+                Scope::All => appended,
+                Scope::Below(lsn) if known.first_lsn().is_some_and(|first| first < lsn) => appended,
+                Scope::Below(_) => 0,
+                Scope::Sealed => grown[tag],
+            };
+            assert_eq!(at - known.released, expected, "points of tag {tag}");
+        }
+        self.flushing = sealed;
+    }
+
+    fn check(&self) {
+        let buffers = &self.buffers;
+        let (mut points, mut backlog, mut sealed_buffers, mut bytes) = (0, 0, 0, 0);
+        let mut with_points = Vec::new();
+        for (tag, known) in &self.tags {
+            let expected = known.in_memory();
+            let found = |range: std::ops::Range<i64>| {
+                let (recent, older) = buffers.recent(*tag, &range, || 5);
+                let mut found = Vec::new();
+                recent.for_each(&range, |entry| found.push(bits(&entry)));
+                assert!(older == 5 && recent.points() >= found.len());
+                (recent, found)
+            };
+            let (recent, all) = found(i64::MIN..i64::MAX);
+            assert_eq!(all, all_bits(expected), "tag {tag}");
+            assert_eq!(recent.points(), expected.len());
+            if let Some(middle) = expected.get(expected.len() / 2) {
+                let range = middle.ts_us - 5..middle.ts_us + 85;
+                let in_range = expected.iter().filter(|entry| range.contains(&entry.ts_us));
+                assert_eq!(found(range.clone()).1, all_bits(in_range), "tag {tag} in {range:?}");
+                with_points.push(*tag);
+            }
+            assert_eq!(buffers.latest_ts(*tag), expected.iter().map(|entry| entry.ts_us).max());
+            points += expected.len();
+            backlog += recent.unsealed[1].points();
+            sealed_buffers += recent.sealed.len();
+            let sealed = || recent.sealed.iter().map(|sealed| &sealed.runs);
+            let in_runs = sealed().chain([&recent.unsealed[0]]);
+            let logged =
+                known.lsns.len() - known.released - in_runs.clone().map(|it| it.points()).sum::<usize>();
+            bytes += in_runs.map(|runs| runs.bytes()).sum::<usize>() + logged * size_of::<Entry>();
+        }
+        let mut tags = buffers.tags();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags, with_points);
+        assert_eq!(buffers.points(), points as u64);
+        assert_eq!(
+            (buffers.backlog(), buffers.sealed(), buffers.bytes()),
+            (backlog as u64, sealed_buffers as u64, bytes as u64)
+        );
+        assert_eq!(buffers.first_unflushed(&[]), self.tags.values().filter_map(Known::first_lsn).min());
+        let left = |(tag, known): (&TagId, &Known)| {
+            let flushing = self.flushing.iter().filter(|sealed| sealed.tag == *tag);
+            let flushing: usize = flushing.map(|sealed| sealed.runs.points()).sum();
+            known.lsns.get(known.released + flushing).copied()
+        };
+        assert_eq!(buffers.first_unflushed(&self.flushing), self.tags.iter().filter_map(left).min());
+    }
+}
+
+/// What a frame carries are the next points of its tags.
+fn note_frame(tags: &mut BTreeMap<TagId, Known>, config: &Config, batch: &Batch, first_lsn: Lsn) {
+    let (shares, run) = if batch.tags == 1 {
+        let (run, rest) = Run::split(batch.payload).unwrap();
+        assert!(rest.is_empty());
+        (vec![Share { tag: batch.tag, count: batch.count }], run)
+    } else {
+        let mixed = Mixed::parse(batch.payload).unwrap();
+        assert!(batch.count as usize <= config.mixed_points());
+        assert!(mixed.shares.iter().all(|share| 2 * (share.count as usize) < config.batch_points));
+        assert_eq!((mixed.shares.len() as u32, mixed.shares[0].tag), (batch.tags, batch.tag));
+        (mixed.shares, mixed.run)
+    };
+    let mut found = Vec::new();
+    run.for_each(|entry| found.push(bits(&entry)));
+    let (mut found, mut lsn) = (&found[..], first_lsn);
+    for Share { tag, count } in shares {
+        assert!(count as usize <= config.batch_points);
+        let own;
+        (own, found) = found.split_at(count as usize);
+        let known = tags.get_mut(&tag).unwrap();
+        assert_eq!(own, all_bits(&known.accepted[known.lsns.len()..][..own.len()]));
+        for _ in own {
+            known.lsns.push(lsn);
+            lsn = lsn.advance(1);
+        }
+    }
+    assert_eq!((found.len(), lsn), (0, first_lsn.advance(batch.count.into())));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
+
+    #[test]
+    fn buffers_hold_what_was_accepted_until_it_is_in_blocks_and_their_counts_are_right(
+        config in config(),
+        replayed in vec((select(&TAGS[..]), 1..15_usize, any::<bool>()), 0..6),
+        ops in vec(op(), 1..40),
+    ) {
+        let mut model = Model::new(&config);
+        for (tag, count, shares_frame) in replayed {
+            model.replay(tag, count, shares_frame);
+        }
+        model.check();
+        for op in ops {
+            model.run(&op);
+            model.check();
+        }
+        // Everything goes the whole way.
+        for op in [
+            Op::Append { which: Tails::All, rooms: vec![usize::MAX], fails: false },
+            Op::Seal { scope: Scope::All },
+            Op::Release,
+        ] {
+            model.run(&op);
+            model.check();
+        }
+        prop_assert_eq!((model.buffers.points(), model.buffers.bytes(), model.buffers.sealed()), (0, 0, 0));
+    }
+}
+
+/// Of points that come one at a time and are appended with nothing else to do, so many are sealed at a time.
+#[test]
+fn a_buffer_is_sealed_when_one_more_batch_might_not_fit_into_its_block() {
+    for (batch_points, block_points, sealed_points) in
+        [(10, 40, 40), (10, 45, 40), (10, 49, 40), (10, 50, 50), (15, 40, 30), (30, 40, 30), (40, 40, 40)]
+    {
+        let config = Config { batch_points, block_points, inbox_points: 0, shards: 1, ..Config::default() };
+        let mut model = Model::new(&config);
+        let whole = Op::Append { which: Tails::Full, rooms: vec![usize::MAX], fails: false };
+        for n in 1..=sealed_points {
+            assert_eq!(model.buffers.sealed(), 0, "{n} points in blocks of {block_points}");
+            let points = model.make(7, 1, false);
+            model.accept(&points, 1);
+            model.run(&whole);
+        }
+        model.check();
+        assert_eq!(model.buffers.sealed(), 1, "{sealed_points} points in blocks of {block_points}");
+    }
+}
+
+#[test]
+fn half_a_batch_is_no_block_however_large_a_batch_is() {
+    let config = Config { batch_points: 30, block_points: 40, inbox_points: 0, ..Config::default() };
+    let mut model = Model::new(&config);
+    for (points, sealed) in [(15, 0), (4, 0), (1, 1)] {
+        let points = model.make(7, points, false);
+        model.accept(&points, 1);
+        model.append(Tails::All, &[usize::MAX], false);
+        assert_eq!(model.buffers.sealed(), sealed);
+    }
+    model.check();
+}
+
+#[test]
+fn a_background_step_leaves_a_short_tail_that_it_sees_for_the_first_time() {
+    let config = Config { batch_points: 10, inbox_points: 0, ..Config::default() };
+    let mut model = Model::new(&config);
+    // (points that come, points in the log after the step)
+    for (come, appended) in [(4, 0), (0, 4), (5, 9), (1, 9), (1, 11), (4, 11), (3, 18), (4, 18)] {
+        let points = model.make(7, come, false);
+        model.accept(&points, usize::MAX);
+        model.append(Tails::Due, &[usize::MAX], false);
+        assert_eq!(model.next_lsn, Lsn(appended));
+        model.check();
+    }
+}
