@@ -176,6 +176,46 @@ mod tests {
         assert_eq!(streams(16), [9, 3, 13, 7, 1, 0, 14]);
     }
 
+    /// The only places that are left out are those before the range and those behind it.
+    #[test]
+    fn a_place_overlaps_a_range_unless_it_ends_before_it_or_begins_behind_it() {
+        let times = [i64::MIN, -2, -1, 0, 1, 2, i64::MAX];
+        let bounds = |unbounded: i64, excluded: i64| {
+            let bound = move |at: i64| {
+                [
+                    Some((Bound::Included(at), at)),
+                    at.checked_add(excluded).map(|next| (Bound::Excluded(at), next)),
+                ]
+            };
+            times.into_iter().flat_map(bound).flatten().chain([(Bound::Unbounded, unbounded)])
+        };
+        for (start, least) in bounds(i64::MIN, 1) {
+            for (end, most) in bounds(i64::MAX, -1) {
+                for (at, first) in times.into_iter().enumerate() {
+                    for last in times[at..].iter().copied() {
+                        let expected = least <= last && first <= most;
+                        let found = overlaps(&(start, end), first, last);
+                        assert_eq!(found, expected, "{first} to {last} in {start:?} to {end:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn points_are_equal_if_every_bit_is() {
+        let point = Point { tag: 1, ts_us: 2, value: f64::NAN, quality: 3 };
+        assert_eq!(point, point);
+        let others = [
+            Point { tag: 2, ..point },
+            Point { ts_us: 3, ..point },
+            Point { value: -f64::NAN, ..point },
+            Point { quality: 4, ..point },
+        ];
+        others.iter().for_each(|other| assert_ne!(point, *other));
+        assert_ne!(Point::new(1, 2, 0.0), Point::new(1, 2, -0.0));
+    }
+
     #[test]
     fn the_last_entry_of_a_time_wins_and_times_come_out_in_order() {
         let entry = |ts_us, value| Entry { ts_us, value, quality: 0 };

@@ -74,3 +74,30 @@ pub(crate) fn columns(payload: &[u8], count: usize) -> Option<impl Iterator<Item
         },
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_columns_are_read_as_they_were_written() {
+        let entries = [(i64::MIN, -0.0, 0), (7, f64::NAN, 1), (-8, 1e300, 192), (i64::MAX, 0.5, 255)];
+        let mut payload = Vec::new();
+        payload.extend(entries.iter().flat_map(|(ts_us, _, _): &(i64, f64, u8)| ts_us.to_le_bytes()));
+        payload.extend(entries.iter().flat_map(|(_, value, _)| value.to_le_bytes()));
+        payload.extend(entries.iter().map(|(_, _, quality)| *quality));
+        let bits = |entry: (i64, f64, u8)| (entry.0, entry.1.to_bits(), entry.2);
+        let found: Vec<_> = columns(&payload, 4)
+            .unwrap()
+            .map(|entry| bits((entry.ts_us, entry.value, entry.quality)))
+            .collect();
+        assert_eq!(found, entries.map(bits));
+        assert_eq!(first_and_last_time(&payload, 4), Some((i64::MIN, i64::MAX)));
+        assert_eq!(first_and_last_time(&payload, 2), Some((i64::MIN, 7)));
+        assert_eq!(first_and_last_time(&payload, 0), None);
+        assert_eq!(first_and_last_time(&payload[..31], 4), None);
+        for count in [0, 3, 5, usize::MAX] {
+            assert!(columns(&payload, count).is_none(), "{count} entries");
+        }
+    }
+}
