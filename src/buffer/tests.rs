@@ -15,6 +15,7 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// With one shard 7038 has the entry of tag 1 in the table of owners, with two 4264 has.
@@ -23,7 +24,7 @@ const TAGS: [u32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1000, 4264, 7038, 1 << 16, u
 #[derive(Clone, Debug)]
 enum Op {
     /// Runs of points, by tag; by a thread that has not been here before, or by this one; after so many runs no more are let in.
-    Accept { runs: Vec<(u32, usize)>, late: bool, from_elsewhere: bool, admitted: usize },
+    Accept { runs: Vec<(u32, usize)>, delay: i64, from_elsewhere: bool, admitted: usize },
     /// The log has room for so many frames, and again; then it has none, or fails.
     Append { which: Tails, rooms: Vec<usize>, fails: bool },
     /// Begins a flush, in place of one that has not come to its end.
@@ -36,9 +37,12 @@ fn op() -> impl Strategy<Value = Op> {
     let run = || (select(&TAGS[..]), prop_oneof![8 => 1..3_usize, 3 => 3..12_usize, 1 => 12..60_usize]);
     let calls = prop_oneof![6 => vec(run(), 1..4), 2 => vec(run(), 4..30), 1 => vec(run(), 300..600)];
     let admitted = prop_oneof![9 => Just(usize::MAX), 1 => 0..3_usize];
-    let accept = (calls, prop::bool::weighted(0.2), any::<bool>(), admitted).prop_map(
-        |(runs, late, from_elsewhere, admitted)| Op::Accept { runs, late, from_elsewhere, admitted },
-    );
+    // None, at the time of the one before, and far back.
+    let delay = prop_oneof![6 => Just(0), 2 => Just(10), 1 => Just(200)];
+    let accept =
+        (calls, delay, any::<bool>(), admitted).prop_map(|(runs, delay, from_elsewhere, admitted)| {
+            Op::Accept { runs, delay, from_elsewhere, admitted }
+        });
     let rooms = prop_oneof![2 => Just(vec![usize::MAX]), 1 => vec(0..4_usize, 0..8)];
     let which = select(&[Tails::All, Tails::Full, Tails::Due][..]);
     let append =
@@ -69,6 +73,8 @@ fn config() -> impl Strategy<Value = Config> {
 /// What is known of a tag.
 #[derive(Default)]
 struct Known {
+    /// Points that have been made for it; not all of them are let in.
+    made: usize,
     accepted: Vec<Entry>,
     /// Of those in frames.
     lsns: Vec<Lsn>,
@@ -123,23 +129,21 @@ impl Model {
         }
     }
 
-    /// Points that can be told apart: later than all before, or some before them.
-    fn make(&mut self, tag: u32, count: usize, late: bool) -> Vec<Point> {
-        let numbers = self.points..self.points + count;
-        self.points += count;
-        let delay = if late { 1_000 } else { 0 };
-        let point = |n: usize| Point {
-            tag,
-            ts_us: 10 * n as i64 - delay,
-            value: n as f64 / 8.0,
-            quality: (n / 16) as u8,
+    /// Points that can be told apart: each is later than the one before, but for a delay of all of them.
+    fn make(&mut self, tag: u32, count: usize, delay: i64) -> Vec<Point> {
+        let known = self.tags.get_mut(&tag_id(tag)).unwrap();
+        let point = |_| {
+            known.made += 1;
+            self.points += 1;
+            let (ts_us, value) = (10 * known.made as i64 - delay, self.points as f64 / 8.0);
+            Point { tag, ts_us, value, quality: (self.points / 16) as u8 }
         };
-        numbers.map(point).collect()
+        (0..count).map(point).collect()
     }
 
     /// Recovery: what is in the log already.
     fn replay(&mut self, tag: u32, count: usize, shares_frame: bool) {
-        let entries: Vec<_> = self.make(tag, count, false).iter().map(Point::entry).collect();
+        let entries: Vec<_> = self.make(tag, count, 0).iter().map(Point::entry).collect();
         let (tag, first) = (tag_id(tag), self.next_lsn);
         self.next_lsn = first.advance(count as u64);
         if shares_frame {
@@ -156,9 +160,9 @@ impl Model {
 
     fn run(&mut self, op: &Op) {
         match op {
-            Op::Accept { runs, late, from_elsewhere, admitted } => {
+            Op::Accept { runs, delay, from_elsewhere, admitted } => {
                 let points: Vec<_> =
-                    runs.iter().flat_map(|(tag, count)| self.make(*tag, *count, *late)).collect();
+                    runs.iter().flat_map(|(tag, count)| self.make(*tag, *count, *delay)).collect();
                 if *from_elsewhere {
                     thread::scope(|scope| scope.spawn(|| self.accept(&points, *admitted)).join().unwrap());
                 } else {
@@ -419,7 +423,7 @@ fn a_buffer_is_sealed_when_one_more_batch_might_not_fit_into_its_block() {
         let whole = Op::Append { which: Tails::Full, rooms: vec![usize::MAX], fails: false };
         for n in 1..=sealed_points {
             assert_eq!(model.buffers.sealed(), 0, "{n} points in blocks of {block_points}");
-            let points = model.make(7, 1, false);
+            let points = model.make(7, 1, 0);
             model.accept(&points, 1);
             model.run(&whole);
         }
@@ -433,7 +437,7 @@ fn half_a_batch_is_no_block_however_large_a_batch_is() {
     let config = Config { batch_points: 30, block_points: 40, inbox_points: 0, ..Config::default() };
     let mut model = Model::new(&config);
     for (points, sealed) in [(15, 0), (4, 0), (1, 1)] {
-        let points = model.make(7, points, false);
+        let points = model.make(7, points, 0);
         model.accept(&points, 1);
         model.append(Tails::All, &[usize::MAX], false);
         assert_eq!(model.buffers.sealed(), sealed);
@@ -447,10 +451,39 @@ fn a_background_step_leaves_a_short_tail_that_it_sees_for_the_first_time() {
     let mut model = Model::new(&config);
     // (points that come, points in the log after the step)
     for (come, appended) in [(4, 0), (0, 4), (5, 9), (1, 9), (1, 11), (4, 11), (3, 18), (4, 18)] {
-        let points = model.make(7, come, false);
+        let points = model.make(7, come, 0);
         model.accept(&points, usize::MAX);
         model.append(Tails::Due, &[usize::MAX], false);
         assert_eq!(model.next_lsn, Lsn(appended));
         model.check();
+    }
+}
+
+#[test]
+fn who_waits_for_writers_waits_for_those_in_lanes_and_in_shards() {
+    // With an inbox of 16, a point goes through a lane, and five go to their shard.
+    for count in [1, 5] {
+        let config = Config { inbox_points: 16, shards: 2, ..Config::default() };
+        let mut model = Model::new(&config);
+        let points = model.make(7, count, 0);
+        let buffers = &model.buffers;
+        let (is_in, has_waited) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_in.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                buffers.wait_for_writers();
+                has_waited.store(true, Ordering::SeqCst);
+            });
+            let admit = || {
+                is_in.store(true, Ordering::SeqCst);
+                // Who does not wait is through by then.
+                (0..2_000).for_each(|_| thread::yield_now());
+                assert!(!has_waited.load(Ordering::SeqCst), "a writer of {count} points was still at work");
+                Ok(())
+            };
+            buffers.accept(buffers.index(tag_id(7)), [&points[..]], admit).unwrap();
+        });
     }
 }

@@ -7,7 +7,7 @@ use crate::support::{
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidewall::{Config, Durability, Engine, Error, inspect};
+use tidewall::{Config, Durability, Engine, Error, Stats, inspect};
 use tidewall_sim::disk::SimDisk;
 use tidewall_sim::timeline::Timeline;
 
@@ -475,4 +475,75 @@ fn a_failed_sync_of_one_stream_makes_the_whole_engine_read_only() {
     for tag in TAGS {
         assert_prefix(&engine, tag, 20);
     }
+}
+
+/// All figures that add up.
+fn figures(stats: &Stats) -> [(&'static str, u64); 23] {
+    [
+        ("frames", stats.frames),
+        ("appended_points", stats.appended_points),
+        ("log_lock_acquisitions", stats.log_lock_acquisitions),
+        ("log_syncs", stats.log_syncs),
+        ("log_writes", stats.log_writes),
+        ("log_written_bytes", stats.log_written_bytes),
+        ("rotations", stats.rotations),
+        ("grown_segments", stats.grown_segments),
+        ("segments", stats.segments),
+        ("busy_segments", stats.busy_segments),
+        ("backpressure_waits", stats.backpressure_waits),
+        ("backlog_points", stats.backlog_points),
+        ("flushes", stats.flushes),
+        ("blocks_written", stats.blocks_written),
+        ("block_bytes", stats.block_bytes),
+        ("manifest_edits", stats.manifest_edits),
+        ("manifest_records", stats.manifest_records),
+        ("buffered_points", stats.buffered_points),
+        ("buffered_bytes", stats.buffered_bytes),
+        ("sealed_buffers", stats.sealed_buffers),
+        ("appended_lsn", stats.appended_lsn.0),
+        ("durable_lsn", stats.durable_lsn.0),
+        ("checkpoint_lsn", stats.checkpoint_lsn.0),
+    ]
+}
+
+#[test]
+fn the_figures_of_a_store_are_the_sums_of_those_of_its_streams() {
+    let config = Config { backlog_points: 25, buffer_bytes: 30_000, manifest_bytes: 1 << 20, ..three() };
+    let stores = [(); 5].map(|()| Store::new(config.clone()));
+    // Nothing is written to the last one: what it counts are the looks at it.
+    let [all, first, second, third, idle] = stores.each_ref().map(Store::open);
+    let tags = tag_of_each(3);
+    let mut seen = figures(&idle.stats()).map(|_| false);
+    for engine in [&all, &first, &second, &third] {
+        engine.stats();
+    }
+    for n in 0..1_500 {
+        for (tag, alone) in tags.iter().zip([&first, &second, &third]) {
+            all.write(point(*tag, n)).unwrap();
+            alone.write(point(*tag, n)).unwrap();
+        }
+        let [all, first, second, third, idle] =
+            [&all, &first, &second, &third, &idle].map(|engine| figures(&engine.stats()));
+        for (at, (name, of_all)) in all.into_iter().enumerate() {
+            let sum = first[at].1 + second[at].1 + third[at].1;
+            assert_eq!(of_all, sum - 2 * idle[at].1, "{name} after {n} points a tag");
+            seen[at] |= of_all > 0;
+        }
+    }
+    let never: Vec<_> = figures(&all.stats())
+        .iter()
+        .zip(seen)
+        .filter(|(_, seen)| !seen)
+        .map(|((name, _), _)| *name)
+        .collect();
+    assert_eq!(never, [] as [&str; 0], "some figures have shown nothing");
+    let bytes: u64 = stores[0]
+        .inspect_sound()
+        .chunks
+        .iter()
+        .flat_map(|it| &it.blocks)
+        .map(|(it, _)| u64::from(it.len))
+        .sum();
+    assert_eq!(all.stats().block_bytes, bytes);
+    assert!(all.stats().backpressure_ns > 0);
 }
