@@ -25,7 +25,7 @@ const TAGS: [u32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1000, 4264, 7038, 1 << 16, u
 enum Op {
     /// Runs of points, by tag; by a thread that has not been here before, or by this one; after so many runs no more are let in.
     Accept { runs: Vec<(u32, usize)>, delay: i64, from_elsewhere: bool, admitted: usize },
-    /// The log has room for so many frames, and again; then it has none, or fails.
+    /// The log has room for so many bytes, and after some I/O again; then it has none. Or it fails instead.
     Append { which: Tails, rooms: Vec<usize>, fails: bool },
     /// Begins a flush, in place of one that has not come to its end.
     Seal { scope: Scope },
@@ -43,7 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
         (calls, delay, any::<bool>(), admitted).prop_map(|(runs, delay, from_elsewhere, admitted)| {
             Op::Accept { runs, delay, from_elsewhere, admitted }
         });
-    let rooms = prop_oneof![2 => Just(vec![usize::MAX]), 1 => vec(0..4_usize, 0..8)];
+    let rooms = prop_oneof![2 => Just(vec![usize::MAX]), 1 => vec(0..400_usize, 0..8)];
     let which = select(&[Tails::All, Tails::Full, Tails::Due][..]);
     let append =
         (which, rooms, any::<bool>()).prop_map(|(which, rooms, fails)| Op::Append { which, rooms, fails });
@@ -229,10 +229,11 @@ impl Model {
         let room = Cell::new(rooms.next().unwrap_or(0));
         let Model { buffers, tags, next_lsn, config, .. } = self;
         let mut append = |batch: &Batch| {
-            if room.get() == 0 {
-                return if fails { Err(Error::Closed) } else { Ok(Append::NoRoom { frame_bytes: 77 }) };
-            }
-            room.set(room.get() - 1);
+            let frame_bytes = batch.payload.len() as u64;
+            let Some(less) = room.get().checked_sub(frame_bytes as usize) else {
+                return if fails { Err(Error::Closed) } else { Ok(Append::NoRoom { frame_bytes }) };
+            };
+            room.set(less);
             let first_lsn = *next_lsn;
             note_frame(tags, config, batch, first_lsn);
             *next_lsn = first_lsn.advance(batch.count.into());
@@ -242,14 +243,14 @@ impl Model {
         for pass in passes {
             let mut from = 0;
             loop {
-                match buffers.append_tails(pass, &mut from, &mut append) {
+                let wanted = match buffers.append_tails(pass, &mut from, &mut append) {
                     Ok(Drained::All) => break,
-                    Ok(Drained::NeedsRoom { frame_bytes: 77 }) if !fails => {}
+                    Ok(Drained::NeedsRoom { frame_bytes }) if !fails => frame_bytes as usize,
                     Err(Error::Closed) if fails => return,
                     other => panic!("{other:?}"),
-                }
+                };
                 let Some(more) = rooms.next() else { return };
-                room.set(more);
+                room.set(more.max(wanted));
             }
             assert_eq!(buffers.backlog(), 0, "full batches are in the log");
         }
