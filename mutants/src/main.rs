@@ -24,7 +24,7 @@ use known::Known;
 use list::{Key, Mutant};
 use outcome::{Fate, Outcome};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,30 +95,15 @@ fn run(args: &Args) -> Result<bool> {
     let limits = control(&judges, &mutants, &work)?;
 
     let kept_at = work.join("outcomes.csv");
-    let kept = outcome::load(&kept_at);
+    let mut kept = outcome::load(&kept_at);
     let is_open = |mutant: &&Mutant| {
         let fate = kept.get(&mutant.key).map(|outcome| outcome.fate);
         !args.again || !matches!(fate, Some(Fate::Killed | Fate::Late))
     };
     let open: Vec<&Mutant> = selected.iter().copied().filter(is_open).collect();
-    let woven: Vec<&Mutant> =
-        open.iter().copied().filter(|mutant| !absent.contains_key(&mutant.id)).collect();
-    let judged = Judged {
-        kept: Mutex::new(kept),
-        kept_at: &kept_at,
-        next: AtomicUsize::new(0),
-        error: Mutex::new(None),
-    };
-    std::thread::scope(|scope| {
-        for job in 0..args.jobs.max(1) {
-            let (woven, judges, limits, judged, work) = (&woven, &judges, &limits, &judged, &work);
-            scope.spawn(move || judged.work(job, woven, judges, limits, work));
-        }
-    });
-    if let Some(error) = judged.error.into_inner().expect("no thread has panicked") {
-        return Err(error);
-    }
-    let mut kept = judged.kept.into_inner().expect("no thread has panicked");
+    let woven = open.iter().copied().filter(|mutant| !absent.contains_key(&mutant.id));
+    let mut left: Vec<Outcome> = woven.map(|mutant| Outcome::new(mutant, Fate::NotJudged)).collect();
+    let ids: HashMap<Key, u32> = mutants.iter().map(|mutant| (mutant.key.clone(), mutant.id)).collect();
     let mut keep = |outcome: Outcome| drop(kept.insert(outcome.key(), outcome));
     for mutant in &open {
         match absent.get(&mutant.id) {
@@ -129,6 +114,32 @@ fn run(args: &Args) -> Result<bool> {
             None => {}
         }
     }
+    // One judge after the other: what the fast ones notice is known when the slow ones begin.
+    for (judge, limits) in judges.iter().zip(&limits) {
+        println!("{} mutants before {}", left.len(), judge.name);
+        let hearing = Hearing {
+            judge,
+            limits: *limits,
+            ids: &ids,
+            next: AtomicUsize::new(0),
+            kept: Mutex::new((kept, Vec::new())),
+            kept_at: &kept_at,
+            error: Mutex::new(None),
+        };
+        std::thread::scope(|scope| {
+            for job in 0..args.jobs.max(1) {
+                let (hearing, left, work) = (&hearing, &left, &work);
+                scope.spawn(move || hearing.work(left, &work.join(format!("scratch-{job}"))));
+            }
+        });
+        if let Some(error) = hearing.error.into_inner().expect("no thread has panicked") {
+            return Err(error);
+        }
+        (kept, left) = hearing.kept.into_inner().expect("no thread has panicked");
+        outcome::save(&kept_at, kept.values())?;
+    }
+    let survived = |outcome: Outcome| (outcome.key(), Outcome { fate: Fate::Survived, ..outcome });
+    kept.extend(left.into_iter().map(survived));
     let all: Vec<Outcome> = mutants.iter().filter_map(|mutant| kept.remove(&mutant.key)).collect();
     outcome::save(&kept_at, all.iter())?;
     let chosen: BTreeSet<&Key> = selected.iter().map(|mutant| &mutant.key).collect();
@@ -211,13 +222,9 @@ fn judge(mutant: &Mutant, on: u32, judges: &[Judge], limits: &[Limits], scratch:
     let begin = Instant::now();
     let mut outcome = Outcome::new(mutant, Fate::Survived);
     for (judge, limits) in judges.iter().zip(limits) {
-        let (fate, detail) = match trial::hear(judge, on, *limits, scratch)? {
-            Sentence::Green => continue,
-            Sentence::Red(what) => (Fate::Killed, what),
-            Sentence::Late => (Fate::Late, String::new()),
-        };
-        (outcome.fate, outcome.judge, outcome.detail) = (fate, judge.name.into(), detail);
-        break;
+        if outcome.hear(judge.name, trial::hear(judge, on, *limits, scratch)?) {
+            break;
+        }
     }
     outcome.seconds = begin.elapsed().as_secs_f64();
     Ok(outcome)
@@ -238,36 +245,50 @@ fn alone(plain: &Tree, mutant: &Mutant, limits: &[Limits], work: &Path) -> Resul
     Ok(outcome)
 }
 
-/// What several threads judge, one mutant after the other.
-struct Judged<'a> {
-    kept: Mutex<HashMap<Key, Outcome>>,
-    kept_at: &'a Path,
+/// What several threads bring before one judge, one mutant after the other.
+struct Hearing<'a> {
+    judge: &'a Judge,
+    limits: Limits,
+    ids: &'a HashMap<Key, u32>,
     next: AtomicUsize,
+    /// What has become of mutants, and those that this judge has not noticed.
+    kept: Mutex<(HashMap<Key, Outcome>, Vec<Outcome>)>,
+    kept_at: &'a Path,
     error: Mutex<Option<anyhow::Error>>,
 }
 
-impl Judged<'_> {
-    fn work(&self, job: usize, mutants: &[&Mutant], judges: &[Judge], limits: &[Limits], work: &Path) {
-        let scratch: PathBuf = work.join(format!("scratch-{job}"));
+impl Hearing<'_> {
+    fn work(&self, mutants: &[Outcome], scratch: &Path) {
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(mutant) = mutants.get(at) else { return };
-            match judge(mutant, mutant.id, judges, limits, &scratch) {
-                Ok(outcome) => {
-                    let (fate, by, seconds) = (outcome.fate, &outcome.judge, outcome.seconds);
-                    eprintln!("{}/{} {seconds:.1} s {fate:?} {by}: {}", at + 1, mutants.len(), mutant.key);
-                    let mut kept = self.kept.lock().expect("no thread has panicked");
-                    kept.insert(outcome.key(), outcome);
-                    // A run of hours should not be lost with its last minute.
-                    if at.is_multiple_of(20) {
-                        let _ = outcome::save(self.kept_at, kept.values());
-                    }
-                }
+            let begin = Instant::now();
+            let mut outcome = mutant.clone();
+            let key = outcome.key();
+            let sentence = trial::hear(self.judge, self.ids[&key], self.limits, scratch);
+            outcome.seconds += begin.elapsed().as_secs_f64();
+            let noticed = match sentence {
+                Ok(sentence) => outcome.hear(self.judge.name, sentence),
                 Err(error) => {
                     *self.error.lock().expect("no thread has panicked") = Some(error);
                     self.next.store(mutants.len(), Ordering::Relaxed);
                     return;
                 }
+            };
+            let (seconds, by) = (outcome.seconds, self.judge.name);
+            let said = if noticed { format!("{:?}", outcome.fate) } else { "not noticed".into() };
+            eprintln!("{by} {}/{} {seconds:.1} s {said}: {key}", at + 1, mutants.len());
+            let mut kept = self.kept.lock().expect("no thread has panicked");
+            if noticed {
+                kept.0.insert(key, outcome);
+            } else {
+                // Until the last one has heard it.
+                kept.0.insert(key, outcome.clone());
+                kept.1.push(outcome);
+            }
+            // A run of hours should not be lost with its last minute.
+            if at.is_multiple_of(20) {
+                let _ = outcome::save(self.kept_at, kept.0.values());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What became of each mutant; kept from run to run, so that a part can be judged again.
 
 use crate::list::{Key, Mutant};
+use crate::trial::Sentence;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ pub enum Fate {
     Late,
     /// Every judge stayed green.
     Survived,
-    /// It compiles, but nobody has judged it: it could not be woven in.
+    /// It compiles, but not all judges have seen it: it could not be woven in, or the run was ended before.
     NotJudged,
     /// Does not compile: no mutant.
     Unviable,
@@ -44,6 +45,17 @@ impl Outcome {
         let module = mutant.module().to_string();
         let (judge, detail) = (String::new(), String::new());
         Outcome { module, file, line: mutant.line, change, ordinal, fate, judge, detail, seconds: 0.0 }
+    }
+
+    /// Takes down what a judge says. Whether it has noticed the mutant.
+    pub fn hear(&mut self, judge: &str, sentence: Sentence) -> bool {
+        let (fate, detail) = match sentence {
+            Sentence::Green => return false,
+            Sentence::Red(what) => (Fate::Killed, what),
+            Sentence::Late => (Fate::Late, String::new()),
+        };
+        (self.fate, self.judge, self.detail) = (fate, judge.into(), detail);
+        true
     }
 
     pub fn key(&self) -> Key {
