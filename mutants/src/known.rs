@@ -59,7 +59,7 @@ impl Known {
                 (Fate::Survived, None) => {
                     differences.push(format!("survived, and no reason is given: {key}"))
                 }
-                (Fate::Survived, Some(_)) | (_, None) => {}
+                (Fate::Survived | Fate::NotJudged, Some(_)) | (_, None) => {}
                 (fate, Some(_)) => {
                     let by = &outcome.judge;
                     differences.push(format!("listed as a survivor, but {fate:?} {by}: {key}"));

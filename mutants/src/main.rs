@@ -54,6 +54,9 @@ struct Args {
     /// Only says which mutants there are.
     #[arg(long)]
     list: bool,
+    /// Only says what became of them the last time.
+    #[arg(long)]
+    report: bool,
 }
 
 /// A mutant that must not survive, or nothing is being measured.
@@ -87,6 +90,15 @@ fn run(args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let work = own.join("target");
+    let kept_at = work.join("outcomes.csv");
+    if args.report {
+        let mut kept = outcome::load(&kept_at);
+        let outcome = |mutant: &&Mutant| {
+            kept.remove(&mutant.key).unwrap_or_else(|| Outcome::new(mutant, Fate::NotJudged))
+        };
+        let shown: Vec<Outcome> = selected.iter().map(outcome).collect();
+        return Ok(is_as_known(&shown, &known, &mutants));
+    }
     let tree = Tree::copy(root, work.join("woven"))?;
     let plain = Tree::copy(root, work.join("plain"))?;
     let absent = weave(&tree, &plain, &mutants, &work)?;
@@ -94,7 +106,6 @@ fn run(args: &Args) -> Result<bool> {
     let judges = judges::build(&tree, 0..judges::COUNT)?;
     let limits = control(&judges, &mutants, &work)?;
 
-    let kept_at = work.join("outcomes.csv");
     let mut kept = outcome::load(&kept_at);
     let is_open = |mutant: &&Mutant| {
         let fate = kept.get(&mutant.key).map(|outcome| outcome.fate);
@@ -144,9 +155,14 @@ fn run(args: &Args) -> Result<bool> {
     outcome::save(&kept_at, all.iter())?;
     let chosen: BTreeSet<&Key> = selected.iter().map(|mutant| &mutant.key).collect();
     let shown: Vec<Outcome> = all.into_iter().filter(|outcome| chosen.contains(&outcome.key())).collect();
-    report(&shown, &known, &mutants);
+    Ok(is_as_known(&shown, &known, &mutants))
+}
+
+/// Prints what became of mutants, and whether it is what survivors.csv says.
+fn is_as_known(shown: &[Outcome], known: &Known, mutants: &[Mutant]) -> bool {
+    report(shown, known, mutants);
     let keys = mutants.iter().map(|mutant| mutant.key.clone()).collect();
-    let differences = known.differences(&shown, &keys);
+    let differences = known.differences(shown, &keys);
     differences.iter().for_each(|line| println!("{line}"));
     println!(
         "{}",
@@ -156,7 +172,7 @@ fn run(args: &Args) -> Result<bool> {
             "survivors.csv does NOT say what survives"
         }
     );
-    Ok(differences.is_empty())
+    differences.is_empty()
 }
 
 /// The tool that knows which mutants there are.

@@ -610,5 +610,11 @@ mod tests {
         for cut in 0..good.len() {
             assert!(Run::split(&good[..cut]).is_none(), "cut at {cut}");
         }
+        // Its exception comes last, and must be one of its values.
+        let position = good.len() - EXCEPTION_BYTES..good.len() - EXCEPTION_BYTES + 2;
+        for (at, is_there) in [(0_u16, true), (299, true), (300, false), (u16::MAX, false)] {
+            good[position.clone()].copy_from_slice(&at.to_le_bytes());
+            assert_eq!(Run::split(&good).is_some(), is_there, "an exception at {at}");
+        }
     }
 }
