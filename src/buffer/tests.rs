@@ -176,6 +176,7 @@ impl Model {
                 for sealed in &flushed {
                     self.tags.get_mut(&sealed.tag).unwrap().released += sealed.runs.points();
                 }
+                self.check();
                 // They are gone once.
                 self.buffers.release(&flushed);
             }

@@ -195,4 +195,43 @@ mod tests {
         longer.push(0);
         assert!(Mixed::parse(&longer).is_none(), "bytes behind the run");
     }
+
+    /// What an encoder writes, with widths and zeros of somebody's choice.
+    fn by_hand(
+        shares: &[(u32, u32)],
+        entries: &[Entry],
+        (tag_bits, count_bits, zeros): (u8, u8, u16),
+    ) -> Vec<u8> {
+        let least = |numbers: &dyn Fn(&(u32, u32)) -> u32| shares.iter().map(numbers).min().unwrap();
+        let (least_tag, least_count) = (least(&|share| share.0), least(&|share| share.1));
+        let mut bytes = Vec::new();
+        for word in [shares.len() as u32, least_tag, least_count] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend([tag_bits, count_bits]);
+        bytes.extend(zeros.to_le_bytes());
+        pack(&mut bytes, tag_bits, shares.iter().map(|share| u64::from(share.0 - least_tag)));
+        pack(&mut bytes, count_bits, shares.iter().map(|share| u64::from(share.1 - least_count)));
+        Encoder::default().encode(&mut bytes, entries);
+        bytes
+    }
+
+    #[test]
+    fn what_no_encoder_writes_is_refused_and_widths_of_a_whole_number_are_not() {
+        let (_, entries, good) = sample();
+        let shares = [(9, 1), (4_000_000_000, 3), (7, 2)];
+        assert_eq!(by_hand(&shares, &entries, (32, 2, 0)), good);
+        let is_read = |shares: &[_], form| Mixed::parse(&by_hand(shares, &entries, form)).is_some();
+        for form in [(32, 2, 0), (32, 32, 0)] {
+            assert!(is_read(&shares, form), "{form:?}");
+        }
+        for form in [(33, 2, 0), (64, 2, 0), (32, 33, 0), (32, 64, 0), (32, 2, 1), (32, 2, 256)] {
+            assert!(!is_read(&shares, form), "{form:?}");
+        }
+        // Six points of one tag, of two of which one has none, and of one without a number.
+        for shares in [&[(7, 6)][..], &[(7, 6), (8, 0)], &[(0, 3), (8, 3)]] {
+            assert!(!is_read(shares, (32, 32, 0)), "{shares:?}");
+        }
+        assert!(is_read(&[(7, 5), (8, 1)], (32, 32, 0)));
+    }
 }

@@ -538,6 +538,18 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_takes_two_bits_a_point_in_either_direction_and_a_silent_moment_ten_bytes() {
+        let up: Vec<_> = (0..4096).map(|n| f64::from(n) / 10.0).collect();
+        let down: Vec<_> = up.iter().rev().copied().collect();
+        let mut interrupted = up.clone();
+        interrupted.iter_mut().step_by(50).for_each(|value| *value = f64::NAN);
+        for (values, most) in [(&up, 1100), (&down, 1100), (&interrupted, 1600 + 10 * 82)] {
+            let bytes = there_and_back(&entries(values.iter().copied())).len();
+            assert!(bytes < most, "{bytes} bytes, {most} at most");
+        }
+    }
+
+    #[test]
     fn values_of_every_kind_come_back_bit_for_bit() {
         let odd =
             [f64::NAN, f64::from_bits(0x7ff8_dead_beef_0001), f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0];
@@ -569,6 +581,7 @@ mod tests {
         for times in [
             &[i64::MIN, i64::MAX, 0, -1, i64::MAX, i64::MIN][..],
             &[5, 5, 5],
+            &[5, 5, 7],
             &[9, 8, 7, 6],
             &[i64::MAX, i64::MIN],
             &[i64::MIN, i64::MAX],
