@@ -191,8 +191,14 @@ fn blame<T: State>(shown: &T, allowed: &[T], since: Since) -> Violation {
         Since::Restart => "a reader, after a restart of the process,",
         Since::PowerCut => "a reader, after a power cut,",
     };
-    let verdict = if missing.is_empty() { Verdict::Invented } else { Verdict::Lost };
+    let is_less = strange.is_empty() && allowed.iter().all(|state| facts.is_subset(state));
+    let verdict = if missing.is_empty() && !is_less { Verdict::Invented } else { Verdict::Lost };
     let story = match (&missing[..], &strange[..]) {
+        ([], []) if is_less => format!(
+            "{when} sees {} things, and at no time were there fewer than {}",
+            facts.len(),
+            allowed.iter().map(BTreeSet::len).min().unwrap_or(0)
+        ),
         ([], []) => format!(
             "{when} sees what was there, but not at any one time: {} of {} things",
             facts.len(),
@@ -230,4 +236,30 @@ fn list(facts: &[String]) -> String {
     let shown: Vec<_> = facts.iter().take(3).map(String::as_str).collect();
     let more = if facts.len() > 3 { format!(" and {} more", facts.len() - 3) } else { String::new() };
     format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_called_lost_or_invented_by_what_it_has_less_or_more_of() {
+        let states = |allowed: &[&[(u32, u32)]]| -> Vec<BTreeMap<u32, u32>> {
+            allowed.iter().map(|state| state.iter().copied().collect()).collect()
+        };
+        let verdict = |shown: &[(u32, u32)], allowed: &[&[(u32, u32)]]| {
+            let violation = blame(&states(&[shown])[0], &states(allowed), Since::PowerCut);
+            (violation.verdict, violation.to_string())
+        };
+        let (one, two, both): (&[_], &[_], &[_]) = (&[(1, 10)], &[(1, 20)], &[(1, 10), (2, 10)]);
+        assert_eq!(verdict(one, &[both]).0, Verdict::Lost);
+        assert_eq!(verdict(both, &[one]).0, Verdict::Invented);
+        assert_eq!(verdict(&[(1, 30)], &[one]).0, Verdict::Lost, "what is there instead does not help");
+        // The key has had both values, and was there at all times.
+        let (lost, story) = verdict(&[], &[one, two]);
+        assert_eq!(lost, Verdict::Lost);
+        assert!(story.contains("sees 0 things, and at no time were there fewer than 1"), "{story}");
+        // 1 had the value 20 only when 2 was not there yet.
+        assert_eq!(verdict(&[(1, 20), (2, 10)], &[two, both]).0, Verdict::Invented);
+    }
 }
