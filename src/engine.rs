@@ -14,7 +14,7 @@ use crate::health::Health;
 use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
 use crate::query::{self, Scan};
-use crate::recovery::{self, RecoveryReport};
+use crate::recovery::{self, Progress, RecoveryReport, Watch};
 use crate::stats::{Counters, Stats};
 use crate::store::{Committer, Store};
 use crate::stream::{Shared, Stream};
@@ -75,10 +75,35 @@ impl Engine {
     /// `NewerFormat` when they are a later version's (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename
     /// failed, after both of which opening can be tried again.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Engine> {
+        Engine::open_watched(disk, config, |_| ())
+    }
+
+    /// As [`open`](Engine::open), and calls `watch` with how far it has come: a log of some gigabytes takes seconds. It is called
+    /// once for each segment that was read, and once for each that was replayed, by whichever thread did it.
+    ///
+    /// ```
+    /// # use tidewall::disk::MemDisk;
+    /// # use tidewall::{Config, Engine, Progress};
+    /// # let disk = std::sync::Arc::new(MemDisk::new());
+    /// let engine = Engine::open_watched(disk, Config::default(), |progress| match progress {
+    ///     Progress::Read { segments, of } => eprintln!("{segments} of {of} segments read"),
+    ///     Progress::Replayed { segments, of } => eprintln!("{segments} of {of} segments replayed"),
+    ///     _ => {}
+    /// })?;
+    /// # Ok::<(), tidewall::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open`](Engine::open).
+    pub fn open_watched(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        watch: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Engine> {
         // At least a thread for each stream, so that their syncs are at work at the same time.
         let workers = config.flush_workers.max(config.wal_streams);
         let exec: Box<dyn Exec> = if workers > 1 { Box::new(Pool::new(workers)) } else { Box::new(InOrder) };
-        Engine::open_with(disk, config, exec)
+        Engine::recover(disk, config, exec, Arc::new(watch))
     }
 
     /// As [`open`](Engine::open), with the caller's own way to run parallel work.
@@ -86,6 +111,15 @@ impl Engine {
     /// # Errors
     /// As [`open`](Engine::open).
     pub fn open_with(disk: Arc<dyn Disk>, config: Config, exec: Box<dyn Exec>) -> Result<Engine> {
+        Engine::recover(disk, config, exec, Arc::new(|_| ()))
+    }
+
+    fn recover(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        exec: Box<dyn Exec>,
+        watch: Arc<Watch>,
+    ) -> Result<Engine> {
         config.check()?;
         let mode = if plant::on(Bug::F21) { OpenMode::Create } else { OpenMode::Lock };
         let lock = disk.open(LOCK_NAME, mode).map_err(|error| match error.kind() {
@@ -93,7 +127,7 @@ impl Engine {
             _ => Error::io("lock", LOCK_NAME, error),
         })?;
         let health = Arc::new(Health::new());
-        let recovered = recovery::recover(&disk, &health, &config, &*exec)?;
+        let recovered = recovery::recover(&disk, &health, &config, &*exec, &watch)?;
         let shared = Arc::new(Shared {
             exec: exec.into(),
             health,

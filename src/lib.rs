@@ -127,7 +127,7 @@ pub use inspect::{ChunkInfo, Inspection, SegmentInfo, SegmentRole, StreamInfo, i
 pub use lsn::{Generation, Lsn, Span};
 pub use point::{Entry, Point, QUALITY_GOOD, TagId};
 pub use query::Scan;
-pub use recovery::RecoveryReport;
+pub use recovery::{Progress, RecoveryReport};
 pub use stats::Stats;
 pub use sync::{LockCount, lock_counts};
 

@@ -35,7 +35,7 @@ use crate::plant::{self, Bug};
 use crate::store::version::{Edit, Geometry, StreamEdit, StreamVersion, Version};
 use crate::store::{ChunkNumbers, ChunkWriter, ManifestWriter, chunk, manifest};
 use crate::survey;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::wal::frame::{self, Kind};
 use crate::wal::ring::{Ring, Slot};
 use crate::wal::scan::End;
@@ -81,6 +81,29 @@ pub struct RecoveryReport {
     pub orphans_removed: u64,
 }
 
+/// How far an opening has come, for whoever waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// One more segment of the log has been read. Several may be read at a time, so these can come out of order.
+    Read {
+        /// So many have been.
+        segments: u64,
+        /// So many there are.
+        of: u64,
+    },
+    /// The points of one more segment are back in memory.
+    Replayed {
+        /// Of so many they are.
+        segments: u64,
+        /// So many hold a part of the log.
+        of: u64,
+    },
+}
+
+/// Is told how far an opening has come, on whichever thread has brought it there.
+pub(crate) type Watch = dyn Fn(Progress) + Send + Sync;
+
 /// Everything that an engine is made of.
 pub(crate) struct Recovered {
     pub(crate) version: Version,
@@ -101,6 +124,7 @@ pub(crate) fn recover(
     health: &Arc<Health>,
     config: &Config,
     exec: &dyn Exec,
+    watch: &Arc<Watch>,
 ) -> Result<Recovered> {
     let mut names = disk.list().map_err(|error| Error::io("list", ".", error))?;
     let mut report = RecoveryReport::default();
@@ -130,7 +154,7 @@ pub(crate) fn recover(
     };
     let mut places = survey::segment_places(&names);
     places.retain(|(stream, _)| *stream < config.wal_streams);
-    let segments = read_segments(disk, places, config, exec)?;
+    let segments = read_segments(disk, places, config, exec, watch)?;
     let logs = survey::order_logs(segments, &version, |stream, segments| {
         if plant::on(Bug::W8) { lowest(segments) } else { stream.checkpoint_lsn }
     });
@@ -176,6 +200,12 @@ pub(crate) fn recover(
     // 4 replay, 5 rewrite
     let numbers = Arc::new(ChunkNumbers::new(&version));
     let mut streams = Vec::new();
+    let mut replayed = 0;
+    let of = logs.iter().map(|log| log.chain.parts.len() as u64).sum();
+    let mut note_segment = || {
+        replayed += 1;
+        watch(Progress::Replayed { segments: replayed, of });
+    };
     for (((log, tail), switch), files) in logs.iter().zip(&tails).zip(&switch.streams).zip(files) {
         let rewrite_from = switch.spans[0].first_lsn;
         let stream = log.stream;
@@ -189,7 +219,7 @@ pub(crate) fn recover(
         };
         let wal = Log::new(disk.clone(), health.clone(), config, start);
         let buffers = Buffers::new(config);
-        replay(log, &version, &buffers, &wal, rewrite_from, &mut report)?;
+        replay(log, &version, &buffers, &wal, rewrite_from, &mut report, &mut note_segment)?;
         if has_tail {
             wal.commit(tail.end).or_else(|error| if plant::on(Bug::W2) { Ok(()) } else { Err(error) })?;
             if !plant::on(Bug::S2) {
@@ -232,9 +262,16 @@ fn read_segments(
     places: Vec<(usize, usize)>,
     config: &Config,
     exec: &dyn Exec,
+    watch: &Arc<Watch>,
 ) -> Result<Vec<survey::Segment>> {
     let (disk, sector_bytes, streams) = (disk.clone(), config.sector_bytes, config.wal_streams);
-    let read = move |place| survey::read_segment(&*disk, place, sector_bytes, streams);
+    let (watch, read, of) = (watch.clone(), AtomicU64::new(0), places.len() as u64);
+    let read = move |place| {
+        let segment = survey::read_segment(&*disk, place, sector_bytes, streams);
+        let segments = read.fetch_add(1, Ordering::Relaxed) + 1;
+        watch(Progress::Read { segments, of });
+        segment
+    };
     exec::map(exec, places, read).into_iter().collect()
 }
 
@@ -267,7 +304,8 @@ fn refuse_headless(disk: &Arc<dyn Disk>, names: &[String], config: &Config, exec
         return Err(headless(chunk));
     }
     // Of all streams: that there were as many as there are now is what the manifest would say.
-    let segments = read_segments(disk, survey::segment_places(names), config, exec)?;
+    let unwatched: Arc<Watch> = Arc::new(|_| ());
+    let segments = read_segments(disk, survey::segment_places(names), config, exec, &unwatched)?;
     let has_frame = |segment: &&survey::Segment| {
         let scan = &segment.scan;
         !scan.frames.is_empty() || !scan.strays.is_empty() || scan.foreign.is_some()
@@ -375,6 +413,7 @@ fn replay(
     wal: &Log,
     rewrite_from: Lsn,
     report: &mut RecoveryReport,
+    note_segment: &mut dyn FnMut(),
 ) -> Result<()> {
     for part in &log.chain.parts {
         let segment = &log.segments[part.segment];
@@ -416,6 +455,7 @@ fn replay(
                 first_lsn = end_lsn;
             }
         }
+        note_segment();
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use tidewall::disk::OpenMode;
 use tidewall::store::block::BlockRef;
 use tidewall::store::version::{Edit, StreamEdit};
 use tidewall::store::{block, chunk, manifest};
-use tidewall::{Config, Entry, Error, Lsn, Point, TagId};
+use tidewall::{Config, Engine, Entry, Error, Lsn, Point, Progress, TagId};
 
 #[test]
 fn a_second_open_is_refused_until_the_first_engine_is_dropped() {
@@ -290,4 +290,43 @@ fn of_a_frame_that_a_block_holds_the_first_points_of_only_the_others_come_back()
     let mut expected = points(1, 10);
     expected[2] = newest;
     assert_holds(&engine, 1, &expected);
+}
+
+#[test]
+fn who_waits_for_an_opening_is_told_of_each_segment_once() {
+    for wal_streams in [1, 3] {
+        let store = Store::new(Config {
+            wal_streams,
+            segments: 5,
+            segments_max: 5,
+            buffer_bytes: 1 << 30,
+            ..small()
+        });
+        let engine = store.open();
+        engine.write_batch(&points(1, 600)).unwrap();
+        engine.sync().unwrap();
+        let rotations = engine.stats().rotations;
+        assert!(rotations >= 1, "the log is in several segments");
+        drop(engine);
+
+        let told = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+        let hears = told.clone();
+        let engine = Engine::open_watched(Arc::new(store.disk()), store.config.clone(), move |progress| {
+            let mut told = hears.lock();
+            match progress {
+                Progress::Read { segments, of } => told.0.push((segments, of)),
+                Progress::Replayed { segments, of } => told.1.push((segments, of)),
+                _ => {}
+            }
+        })
+        .unwrap();
+        let report = engine.recovery_report();
+        let each = |of: u64| (1..=of).map(|segments| (segments, of)).collect::<Vec<_>>();
+        let mut told = told.lock();
+        told.0.sort_unstable();
+        assert_eq!(told.0, each(report.segments));
+        assert_eq!(told.1, each(report.segments - report.stale_segments));
+        assert_eq!(told.1.len() as u64, rotations + 1);
+        assert_holds(&engine, 1, &points(1, 600));
+    }
 }
