@@ -56,14 +56,15 @@ fn config() -> impl Strategy<Value = Config> {
     let shards = select(&[1, 2, 16, 256][..]);
     // An inbox of 16 takes calls with at most two points of a tag.
     let inbox_points = select(&[0, 16, 64][..]);
-    // A frame of several tags has at most this many quarters of a kilobyte.
-    (1..=20_usize, 1..=40_usize, shards, inbox_points, 1..=20_u64).prop_map(
-        |(batch_points, block_points, shards, inbox_points, kib)| Config {
+    // A frame of several tags is at most a fourth of a segment: from a few points on.
+    let segment_bytes = prop_oneof![300..1_500_u64, 1_500..20_000_u64];
+    (1..=20_usize, 1..=40_usize, shards, inbox_points, segment_bytes).prop_map(
+        |(batch_points, block_points, shards, inbox_points, segment_bytes)| Config {
             batch_points,
             block_points,
             shards,
             inbox_points,
-            segment_bytes: kib << 10,
+            segment_bytes,
             ..Config::default()
         },
     )
@@ -477,4 +478,21 @@ fn who_waits_for_writers_waits_for_those_in_lanes_and_in_shards() {
             buffers.accept([&points[..]], admit).unwrap();
         });
     }
+}
+
+#[test]
+fn a_pass_goes_no_further_than_a_frame_for_which_there_is_no_room() {
+    let config = Config { batch_points: 400, inbox_points: 0, shards: 16, ..Config::default() };
+    let mut model = Model::new(&config);
+    let mut tags = TAGS[2..].to_vec();
+    tags.sort_by_key(|tag| model.buffers.index(tag_id(*tag)));
+    tags.dedup_by_key(|tag| model.buffers.index(tag_id(*tag)));
+    // In shards behind each other: a short tail, one that is a run of some hundred bytes, and another short one.
+    for (tag, count) in tags.into_iter().zip([1, 300, 1]) {
+        let points = model.make(tag, count, 0);
+        model.accept(&points, usize::MAX);
+    }
+    // The short ones alone would fit.
+    model.append(Tails::All, &[100, 1_000], false);
+    model.check();
 }
