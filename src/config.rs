@@ -219,4 +219,50 @@ mod tests {
         assert_eq!(refused(|c| c.wal_streams = 17), "wal_streams");
         assert_eq!(refused(|c| c.backlog_points = 0), "backlog_points");
     }
+
+    #[test]
+    fn streams_share_shards_and_memory_evenly_and_none_goes_without() {
+        for (shards, buffer_bytes, wal_streams) in
+            [(1, 1, 1), (64, 64 << 20, 1), (64, 1 << 20, 3), (5, 1000, 16), (3, 10, 16), (65, 4097, 2)]
+        {
+            let config = Config { shards, buffer_bytes, wal_streams, ..Config::default() };
+            let (own, streams) = (config.stream_shards(), wal_streams as u64);
+            assert!(own.is_power_of_two(), "a hash is cut to its lower bits");
+            assert!(own * wal_streams >= shards && own < 2 * shards.div_ceil(wal_streams), "{config:?}");
+            let own = config.stream_buffer_bytes();
+            assert!(own >= 1 && (own == 1 || own * streams <= buffer_bytes), "{config:?}");
+            assert!((own + 1) * streams > buffer_bytes, "{config:?}");
+        }
+    }
+
+    #[test]
+    fn the_logger_is_woken_for_most_of_a_write_and_long_before_writers_wait() {
+        for (staging_bytes, backlog_points) in
+            [(1 << 20, 1 << 20), (1 << 20, 1000), (4096, 1 << 20), (1, 1), (600, 90)]
+        {
+            let config = Config { staging_bytes, backlog_points, ..Config::default() };
+            let (points, at_once) = (config.wake_points() as usize, staging_bytes / 17);
+            assert!(
+                points >= 1 && (points == 1 || points <= at_once && points <= backlog_points / 2),
+                "{config:?}"
+            );
+            assert!(2 * points >= at_once || 2 * points + 1 >= backlog_points, "{config:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_several_tags_is_no_more_than_a_fourth_of_a_segment_nor_much_less() {
+        for segment_bytes in [4096, 16 << 10, 64 << 10, 1 << 20, 64 << 20] {
+            let config = Config { segment_bytes, ..Config::default() };
+            let points = config.mixed_points();
+            let len = |points| frame::frame_bytes(crate::codec::mixed::bytes_max(points)) as u64;
+            assert!(4 * len(points) <= segment_bytes, "{points} points in {segment_bytes} bytes");
+            assert!(
+                points == MIXED_POINTS_MAX || 4 * len(2 * points) > segment_bytes,
+                "{points} points in {segment_bytes} bytes"
+            );
+        }
+        // However small it is, there is room for one.
+        assert_eq!(Config { segment_bytes: 512, ..Config::default() }.mixed_points(), 1);
+    }
 }
