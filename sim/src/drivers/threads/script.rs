@@ -81,7 +81,7 @@ impl Life {
         chooser.mark();
         let end = chooser.pick(shape, &[End::PowerCut, End::PowerCut, End::Kill, End::Close]);
         let settle = chooser.chance(shape, 96);
-        config.inbox_points = chooser.pick(shape, &[0, 10, 3, 10]);
+        config.inbox_points = chooser.pick(shape, &[0, 0, 3, 10]);
         Life { config, threads, end, settle }
     }
 }
