@@ -121,13 +121,14 @@ impl Stream {
             true => Err(Error::Closed),
             false => Ok(()),
         };
-        let backlog = self.buffers.accept(runs, admit)?;
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
-        if backlog.is_some_and(|points| points >= self.shared.config.wake_points()) {
-            self.logger.ring();
-        }
-        Ok(())
+        let longer = |backlog| {
+            if backlog >= self.shared.config.wake_points() {
+                self.logger.ring();
+            }
+        };
+        self.buffers.accept(runs, admit, longer)
     }
 
     /// Whether writers have to wait: the log or the flusher has fallen too far behind.

@@ -13,7 +13,6 @@ use crate::plant::{self, Bug};
 use crate::point::{Entry, Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
-use std::cell::Cell;
 use std::ops::RangeBounds;
 
 /// Which tails a call wants appended.
@@ -244,6 +243,8 @@ impl Limits {
 
 /// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
 const INBOX_SHARE: usize = 8;
+/// A long call lets go of its lane after so many runs: who reads or syncs may be waiting for it.
+const RUNS_HELD: usize = 512;
 /// Such a part of the memory for points is for those that tails keep: some 2 MB, as a processor's cache has.
 const LOGGED_SHARE: u64 = 32;
 
@@ -339,19 +340,22 @@ impl Buffers {
     }
 
     /// Accepts runs, each of points of one tag: of each run all or none. Those with few points share the lock of their lane.
-    /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. Returns the backlog if it
-    /// is longer now.
+    /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. `longer` is told the backlog
+    /// each time that it has become longer.
     pub(crate) fn accept<'a>(
         &self,
         runs: impl IntoIterator<Item = &'a [Point]>,
         admit: impl Fn() -> Result<()>,
-    ) -> Result<Option<u64>> {
+        longer: impl Fn(u64),
+    ) -> Result<()> {
         let mut lane = None;
-        let backlog = Cell::new(None);
-        let note = |longer: Option<u64>| backlog.set(longer.or(backlog.get()));
-        for points in runs {
+        let note = |backlog: Option<u64>| backlog.into_iter().for_each(&longer);
+        for (number, points) in runs.into_iter().enumerate() {
             let tag = points[0].tag_id();
             let shard = self.index(tag);
+            if number % RUNS_HELD == 0 {
+                drop(lane.take());
+            }
             match &self.lanes {
                 Some(lanes) if !self.is_many(points) => {
                     let let_go = |lane: &mut Lane| note(self.take_in(lane, shard));
@@ -375,7 +379,7 @@ impl Buffers {
                 }
             }
         }
-        Ok(backlog.get())
+        Ok(())
     }
 
     /// Brings what waits in a lane for a shard into the buffers there. Returns the backlog if it is longer now.

@@ -109,7 +109,7 @@ pub(super) const SEALED_COUNT: Model = Model {
 /// Accepts a point and appends what there is to append.
 fn append_one(buffers: &Buffers, log: &AtomicU64) {
     let point = [Point::new(tag(0).get(), 0, 0.5)];
-    buffers.accept([&point[..]], || Ok(())).expect("admitted");
+    buffers.accept([&point[..]], || Ok(()), |_| ()).expect("admitted");
     let append = &mut |_: &Batch| {
         let first_lsn = Lsn(log.fetch_add(1, Ordering::Relaxed));
         Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(1) })

@@ -28,7 +28,7 @@ fn buffers() -> Arc<Buffers> {
 }
 
 fn accept(buffers: &Buffers, tag: TagId, ts_us: i64) {
-    buffers.accept([&[Point::new(tag.get(), ts_us, 0.5)][..]], || Ok(())).expect("admitted");
+    buffers.accept([&[Point::new(tag.get(), ts_us, 0.5)][..]], || Ok(()), |_| ()).expect("admitted");
 }
 
 /// The times of a tag's points, in the order in which they were accepted.
