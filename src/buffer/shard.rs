@@ -13,6 +13,7 @@ use crate::plant::{self, Bug};
 use crate::point::{Entry, Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::ops::RangeBounds;
 
 /// Which tails a call wants appended.
@@ -341,7 +342,7 @@ impl Buffers {
 
     /// Accepts runs, each of points of one tag: of each run all or none. Those with few points share the lock of their lane.
     /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. `longer` is told the backlog
-    /// each time that it has become longer.
+    /// when it has become longer, on the way and at the end, under none.
     pub(crate) fn accept<'a>(
         &self,
         runs: impl IntoIterator<Item = &'a [Point]>,
@@ -349,12 +350,18 @@ impl Buffers {
         longer: impl Fn(u64),
     ) -> Result<()> {
         let mut lane = None;
-        let note = |backlog: Option<u64>| backlog.into_iter().for_each(&longer);
+        let backlog = Cell::new(None);
+        let note = |longer: Option<u64>| backlog.set(longer.or(backlog.get()));
+        // With no lock held.
+        let tell = || backlog.take().into_iter().for_each(&longer);
         for (number, points) in runs.into_iter().enumerate() {
             let tag = points[0].tag_id();
             let shard = self.index(tag);
             if number % RUNS_HELD == 0 {
                 drop(lane.take());
+            }
+            if lane.is_none() {
+                tell();
             }
             match &self.lanes {
                 Some(lanes) if !self.is_many(points) => {
@@ -379,6 +386,8 @@ impl Buffers {
                 }
             }
         }
+        drop(lane);
+        tell();
         Ok(())
     }
 

@@ -207,7 +207,8 @@ impl Model {
             tags.get_mut(&point.tag_id()).unwrap().accepted.push(point.entry());
         }
         assert_eq!(outcome.is_ok(), accepted.len() == runs.len());
-        assert_eq!(buffers.backlog(), longer.get());
+        let told = buffers.backlog() == longer.get();
+        assert!(told || (outcome.is_err() && buffers.backlog() > before));
     }
 
     fn append(&mut self, which: Tails, rooms: &[usize], fails: bool) {
