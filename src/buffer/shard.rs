@@ -3,7 +3,7 @@
 use super::lane::{Lane, Lanes};
 use super::short::{self, Appended, ShortTails};
 use super::table::TagTable;
-use super::tag::{AppendBatch, LOGGED_MAX, LOGGED_MIN, RunMaker};
+use super::tag::{AppendBatch, RunMaker};
 use super::{Drained, Recent, Sealed, TagBuffer};
 use crate::codec::run::Run;
 use crate::config::Config;
@@ -246,6 +246,10 @@ impl Limits {
 const INBOX_SHARE: usize = 8;
 /// A long call lets go of its lane after so many runs: who reads or syncs may be waiting for it.
 const RUNS_HELD: usize = 512;
+/// So many logged points of a tail, at most and at least, are made a run: the more at a time, the less each costs. As they
+/// are each takes 24 bytes, and a run takes some 57 and two a point, so with many tags it is sooner.
+const LOGGED_MAX: usize = 50;
+const LOGGED_MIN: usize = 12;
 /// Such a part of the memory for points is for those that tails keep: some 2 MB, as a processor's cache has.
 const LOGGED_SHARE: u64 = 32;
 
@@ -319,7 +323,7 @@ impl Buffers {
         }
     }
 
-    pub(crate) fn index(&self, tag: TagId) -> usize {
+    pub(super) fn index(&self, tag: TagId) -> usize {
         // The stream was chosen by the upper bits of the hash, the shard is by the lower ones.
         tag.hash() as usize & (self.shards.len() - 1)
     }

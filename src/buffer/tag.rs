@@ -11,12 +11,6 @@ use crate::point::{Entry, Measured, Point, TagId};
 use crate::sync::Arc;
 use std::ops::RangeBounds;
 
-/// So many logged points of a tail, at most and at least, are made a run: the more at a time, the less each costs. As they
-/// are each takes 24 bytes, and a run takes some 57 and two a point, so with many tags it is sooner
-/// ([`Limits::logged_max`]).
-pub(super) const LOGGED_MAX: usize = 50;
-pub(super) const LOGGED_MIN: usize = 12;
-
 /// How points get into the log: a batch in a frame.
 pub(crate) type AppendBatch<'a> = dyn FnMut(&Batch) -> Result<Append> + 'a;
 

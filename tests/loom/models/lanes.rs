@@ -87,13 +87,8 @@ fn appended(buffers: &Buffers, tag: TagId) -> u32 {
     buffers.take_in_all();
     let append = &mut |batch: &Batch| {
         points += match batch.tags {
-            1 => {
-                if batch.tag == tag {
-                    batch.count
-                } else {
-                    0
-                }
-            }
+            1 if batch.tag == tag => batch.count,
+            1 => 0,
             _ => {
                 let mixed = Mixed::parse(batch.payload).expect("it was encoded just now");
                 mixed.shares.iter().filter(|share| share.tag == tag).map(|share| share.count).sum()
