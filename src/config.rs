@@ -78,6 +78,9 @@ pub struct Config {
     pub chunk_bytes: u64,
     /// Bytes of edits after which the manifest is replaced by one that holds only its result.
     pub manifest_bytes: u64,
+    /// Bytes of blocks that queries have read and that are kept in memory, so that the next one need not read and verify them; 0 keeps
+    /// none. Those that read few blocks keep them; long ones, and scans, leave the others where they are.
+    pub cache_bytes: u64,
     /// Threads of the pool that encodes and writes blocks during a flush, reads them for long queries, and syncs streams;
     /// the caller works too. There is at least one for each stream; 1, with one stream, is no pool: who calls does everything.
     pub flush_workers: usize,
@@ -106,6 +109,7 @@ impl Default for Config {
             sector_bytes: 4096,
             chunk_bytes: 64 << 20,
             manifest_bytes: 4 << 20,
+            cache_bytes: 32 << 20,
             flush_workers: 2,
             flush_delay_ms: Some(10),
         }
@@ -164,6 +168,7 @@ impl Config {
         within("sector_bytes", self.sector_bytes, 512, 1 << 16)?;
         within("flush_workers", self.flush_workers as u64, 1, 256)?;
         within("manifest_bytes", self.manifest_bytes, 1, 1 << 40)?;
+        within("cache_bytes", self.cache_bytes, 0, 1 << 50)?;
         if let Some(ms) = self.flush_delay_ms {
             within("flush_delay_ms", ms, 1, 60_000)?;
         }

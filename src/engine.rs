@@ -131,7 +131,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             exec: exec.into(),
             health,
-            store: Arc::new(Store::new(disk, recovered.version)),
+            store: Arc::new(Store::new(disk, recovered.version, config.cache_bytes)),
             manifest: Committer::new(recovered.manifest),
             counters: Counters::default(),
             closed: AtomicBool::new(false),

@@ -96,6 +96,7 @@ bugs! {
     Q3: "the list of tags is made from memory alone",
     Q4: "the latest point is looked for in memory alone",
     Q5: "a scan reads together what begins before its first block ends, not what begins before the latest of them does",
+    Q6: "blocks that are kept in memory are known by their offset, whichever chunk they are in",
     A1: "a frame says that everything before it is durable, synced or not",
     B1: "a step takes tags whose tails are not due off the list of those that have one",
     B2: "a tag counts as flushed one position further than its blocks reach",

@@ -4,9 +4,9 @@ use crate::buffer::Buffers;
 use crate::error::Result;
 use crate::exec::{self, Exec};
 use crate::plant::{self, Bug};
-use crate::point::{Point, TagId, last_write_wins};
+use crate::point::{Entry, Point, TagId, in_order, last_write_wins};
 use crate::store::Store;
-use crate::store::block::BlockRef;
+use crate::store::block::{BlockRef, RUN_POINTS};
 use crate::sync::Arc;
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +16,8 @@ use std::ops::{Bound, RangeBounds};
 /// Blocks that are read at a stretch. A query of more is spread over the pool: fewer are read sooner than they are
 /// handed over.
 const STRETCH: usize = 4;
+/// Stretches that are given to the pool at a time.
+const ROUND: usize = 8;
 
 /// The points of `tag` in `range`, in order of time.
 ///
@@ -32,25 +34,75 @@ pub(crate) fn run(
 ) -> Result<Vec<Point>> {
     let (recent, blocks) = buffers.recent(tag, &range, || store.blocks(tag, &range));
     let blocks = if plant::on(Bug::Q1) { blocks.last().copied().into_iter().collect() } else { blocks };
-    let mut points = Vec::with_capacity(expected(&blocks) + recent.points());
+    let mut answer = Answer::for_points(expected(&blocks, &range) + recent.points());
     if blocks.len() <= STRETCH {
-        read(store, &blocks, &range, &mut points)?;
+        read(store, &blocks, &range, Again::Maybe, &mut answer.points)?;
     } else {
+        read_spread(exec, store, &blocks, range, &mut answer)?;
+    }
+    // Everything in memory was accepted after everything in blocks; or is the same point.
+    recent.for_each(&range, |entry| answer.points.push(entry.point(tag)));
+    Ok(answer.in_order())
+}
+
+/// Reads many blocks, a stretch of them at a time on each thread of the pool.
+///
+/// In rounds: what the threads have read is small enough to be in a processor's cache when it is put behind the answer, and
+/// the next round reads into the same memory.
+fn read_spread(
+    exec: &dyn Exec,
+    store: &Arc<Store>,
+    blocks: &[BlockRef],
+    range: (Bound<i64>, Bound<i64>),
+    answer: &mut Answer,
+) -> Result<()> {
+    let mut rooms = Vec::new();
+    for round in blocks.chunks(ROUND * STRETCH) {
+        rooms.resize_with(ROUND, Vec::new);
+        let stretches = round.chunks(STRETCH).map(<[BlockRef]>::to_vec).zip(rooms.drain(..)).collect();
         let shared = store.clone();
-        let stretches = blocks.chunks(STRETCH).map(<[BlockRef]>::to_vec).collect();
-        let parts = exec::map(exec, stretches, move |blocks: Vec<BlockRef>| {
-            let mut points = Vec::with_capacity(expected(&blocks));
-            read(&shared, &blocks, &range, &mut points).map(|()| points)
+        let parts = exec::map(exec, stretches, move |(blocks, mut points): (Vec<BlockRef>, Vec<Point>)| {
+            read(&shared, &blocks, &range, Again::No, &mut points).map(|()| points)
         });
         // In the order of the blocks, whoever was faster.
         for part in parts {
-            points.extend(part?);
+            let mut part = part?;
+            answer.points.append(&mut part);
+            answer.look();
+            rooms.push(part);
         }
     }
-    // Everything in memory was accepted after everything in blocks; or is the same point.
-    recent.for_each(&range, |entry| points.push(entry.point(tag)));
-    last_write_wins(&mut points);
-    Ok(points)
+    Ok(())
+}
+
+/// What a query has found so far.
+struct Answer {
+    points: Vec<Point>,
+    /// So many of the first points have been looked at,
+    seen: usize,
+    /// and each of them is later than the one before.
+    rising: bool,
+}
+
+impl Answer {
+    fn for_points(expected: usize) -> Answer {
+        Answer { points: Vec::with_capacity(expected), seen: 0, rising: true }
+    }
+
+    /// Looks at what has come last, while it is in the processor's cache.
+    fn look(&mut self) {
+        self.rising = self.rising && in_order(&self.points[self.seen.saturating_sub(1)..]);
+        self.seen = self.points.len();
+    }
+
+    /// The points in order of time; of those with one time, the last.
+    fn in_order(mut self) -> Vec<Point> {
+        self.look();
+        if !self.rising {
+            last_write_wins(&mut self.points);
+        }
+        self.points
+    }
 }
 
 /// The points of a tag in a range, in order of time, each read from its block when it is asked for: what
@@ -118,8 +170,8 @@ impl Scan {
         // In the order of their acceptance, and memory behind them: the last write wins.
         group.sort_by_key(|(age, _)| *age);
         let blocks: Vec<_> = group.into_iter().map(|(_, block)| block).collect();
-        let mut points = Vec::with_capacity(expected(&blocks));
-        read(&self.store, &blocks, &self.range, &mut points)?;
+        let mut points = Vec::with_capacity(expected(&blocks, &self.range));
+        read(&self.store, &blocks, &self.range, Again::No, &mut points)?;
         let recent = self.recent.partition_point(|point| point.ts_us <= last_ts);
         points.extend(self.recent.drain(..recent));
         last_write_wins(&mut points);
@@ -175,11 +227,23 @@ pub(crate) fn latest_ts(buffers: &Buffers, store: &Store, tag: TagId) -> Option<
 }
 
 /// Points to make room for: as many as the manifest says that these blocks hold, but no more than so many bytes hold as a rule. Only
-/// a block that has been read and found intact is believed.
-fn expected(blocks: &[BlockRef]) -> usize {
+/// a block that has been read and found intact is believed. Of one that is not all in the range it may be a few.
+fn expected(blocks: &[BlockRef], range: &impl RangeBounds<i64>) -> usize {
     const POINTS_PER_BYTE: usize = 8;
-    let points = |block: &BlockRef| (block.count as usize).min(POINTS_PER_BYTE * block.len as usize);
+    let points = |block: &BlockRef| {
+        let is_whole = range.contains(&block.first_ts) && range.contains(&block.last_ts);
+        let most = if is_whole { POINTS_PER_BYTE * block.len as usize } else { RUN_POINTS };
+        (block.count as usize).min(most)
+    };
     blocks.iter().map(points).sum()
+}
+
+/// Whether the next query may look at the same blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Maybe,
+    /// A long query, which would push out what others want.
+    No,
 }
 
 /// All or nothing: an error in one block is an error of the query, not a shorter answer.
@@ -187,11 +251,16 @@ fn read(
     store: &Store,
     blocks: &[BlockRef],
     range: &impl RangeBounds<i64>,
+    again: Again,
     points: &mut Vec<Point>,
 ) -> Result<()> {
     let mut scratch = Vec::new();
     blocks.iter().try_for_each(|block| {
-        let read = store.read(block, range, &mut scratch, |entry| points.push(entry.point(block.tag)));
+        let push = |entry: Entry| points.push(entry.point(block.tag));
+        let read = match again {
+            Again::Maybe => store.read_again(block, range, push),
+            Again::No => store.read(block, range, &mut scratch, push),
+        };
         if plant::on(Bug::Q2) { Ok(()) } else { read }
     })
 }

@@ -52,6 +52,8 @@ pub struct Stats {
     pub buffered_points: u64,
     /// Bytes that those which are encoded take, as [`buffer_bytes`](crate::Config::buffer_bytes) counts them.
     pub buffered_bytes: u64,
+    /// Bytes of blocks that queries have read and that are kept, as [`cache_bytes`](crate::Config::cache_bytes) counts them.
+    pub cached_bytes: u64,
     /// Sealed buffers waiting for a flush.
     pub sealed_buffers: u64,
     /// End of the log; the sum over the streams, so the number of points that were ever appended.
@@ -97,6 +99,7 @@ impl Stats {
             block_bytes: counters.block_bytes.load(Ordering::Relaxed),
             manifest_edits,
             manifest_records,
+            cached_bytes: shared.store.cached_bytes(),
             ..Stats::default()
         };
         for stream in streams {

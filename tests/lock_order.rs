@@ -31,6 +31,7 @@ fn config(wal_streams: usize, durability: Durability) -> Config {
         sector_bytes: 512,
         chunk_bytes: 8192,
         manifest_bytes: 4096,
+        cache_bytes: 1 << 20,
         flush_workers: 3,
         flush_delay_ms: Some(1),
     }

@@ -129,6 +129,8 @@ impl Shape {
             sector_bytes: 512,
             chunk_bytes: chunk_sectors * 512,
             manifest_bytes: chooser.pick(shape, &[4096, 1, 1536]),
+            // Not drawn, so that saved tapes go on meaning what they meant.
+            cache_bytes: [1 << 20, 0, 2_000][tags as usize % 3],
             flush_workers: 1,
             flush_delay_ms: None,
         };

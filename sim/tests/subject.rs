@@ -290,6 +290,7 @@ impl Subject for Tidewall {
             sector_bytes: 512,
             chunk_bytes: 8192,
             manifest_bytes: 4096,
+            cache_bytes: 1 << 20,
             flush_workers: 1,
             flush_delay_ms: None,
             ..Config::default()

@@ -27,7 +27,7 @@ use crate::codec::run::{self, Encoder, Run};
 use crate::codec::{self, ENTRY_BYTES, Reader};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::{Entry, TagId, overlaps};
 use std::ops::RangeBounds;
 
 /// Bytes before the payload.
@@ -144,7 +144,8 @@ impl Content<'_> {
             }
             Content::Runs(payload) => {
                 let mut runs = runs(payload).peekable();
-                while let Some(run) = runs.next() {
+                // Behind a run that begins behind the range there is nothing in it.
+                while let Some(run) = runs.next().filter(|run| overlaps(range, run.first_ts, i64::MAX)) {
                     // A run ends before the next one begins.
                     let until = runs.peek().map_or(i64::MAX, |next| next.first_ts.wrapping_sub(1));
                     run.for_each_in(range, (run.first_ts, until), &mut each);
@@ -173,6 +174,34 @@ pub fn decode<'a>(bytes: &'a [u8], named: &BlockRef) -> Result<Content<'a>, &'st
         return Err("the block that the manifest names, not another one");
     }
     Ok(content)
+}
+
+/// The bytes of a block that have been verified once, for whoever reads it again.
+pub(crate) struct Intact {
+    bytes: Vec<u8>,
+    count: usize,
+    is_raw: bool,
+}
+
+impl Intact {
+    /// All that [`decode`] looks at.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, in words.
+    pub(crate) fn verify(bytes: Vec<u8>, named: &BlockRef) -> Result<Intact, &'static str> {
+        let is_raw = matches!(decode(&bytes, named)?, Content::Raw(..));
+        Ok(Intact { bytes, count: named.count as usize, is_raw })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its points.
+    pub(crate) fn content(&self) -> Content<'_> {
+        let payload = &self.bytes[HEADER_BYTES..];
+        if self.is_raw { Content::Raw(payload, self.count) } else { Content::Runs(payload) }
+    }
 }
 
 /// Reads header and payload and verifies the CRC; `None` if these bytes are no intact block.

@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | [`block`] | the bytes of a block |
+//! | `cache` | blocks that short queries have read |
 //! | [`chunk`] | the bytes of a chunk's header, and its name |
 //! | [`manifest`] | the bytes of the manifest: a log of edits |
 //! | [`version`] | what the edits add up to |
@@ -11,6 +12,7 @@
 //! | this one | `Store`: what readers share |
 
 pub mod block;
+mod cache;
 pub mod chunk;
 mod committer;
 pub mod manifest;
@@ -23,9 +25,10 @@ pub(crate) use writer::{ChunkNumbers, ChunkWriter, ManifestWriter};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId, overlaps};
+use crate::point::{Entry, TagId};
 use crate::sync::{Arc, Mutex, Rank};
-use block::BlockRef;
+use block::{BlockRef, Intact};
+use cache::BlockCache;
 use rustc_hash::FxHashMap;
 use std::ops::RangeBounds;
 use version::{Edit, Version};
@@ -37,6 +40,7 @@ const OPEN_CHUNKS_MAX: usize = 256;
 pub(crate) struct Store {
     disk: Arc<dyn Disk>,
     state: Mutex<State>,
+    cache: BlockCache,
 }
 
 struct State {
@@ -45,8 +49,10 @@ struct State {
 }
 
 impl Store {
-    pub(crate) fn new(disk: Arc<dyn Disk>, version: Version) -> Store {
-        Store { disk, state: Mutex::new(Rank::Store, State { version, open: FxHashMap::default() }) }
+    /// `cache_bytes` of blocks are kept in memory at most.
+    pub(crate) fn new(disk: Arc<dyn Disk>, version: Version, cache_bytes: u64) -> Store {
+        let state = Mutex::new(Rank::Store, State { version, open: FxHashMap::default() });
+        Store { disk, state, cache: BlockCache::new(cache_bytes) }
     }
 
     /// Makes an edit that is durable visible to queries.
@@ -65,10 +71,8 @@ impl Store {
             let reloaded = self.version(Version::clone);
             self.state.lock().version = reloaded;
         }
-        let overlaps =
-            |block: &&BlockRef| plant::on(Bug::F17) || overlaps(range, block.first_ts, block.last_ts);
         self.version(|version| match version.tags.get(&tag) {
-            Some(tag) => tag.blocks.iter().filter(overlaps).copied().collect(),
+            Some(tag) => tag.overlapping(range),
             None => Vec::new(),
         })
     }
@@ -84,14 +88,46 @@ impl Store {
         scratch: &mut Vec<u8>,
         each: impl FnMut(Entry),
     ) -> Result<()> {
-        let name = || chunk::name(named.chunk);
-        scratch.resize(named.len as usize, 0);
-        let file = self.file(named.chunk)?;
-        file.read_at(named.offset, scratch).map_err(|error| Error::io("read", &name(), error))?;
+        self.fetch(named, scratch)?;
         block::decode(scratch, named)
-            .map_err(|expected| Error::corrupt(&name(), named.offset, expected))?
+            .map_err(|expected| Error::corrupt(&chunk::name(named.chunk), named.offset, expected))?
             .for_each(range, each);
         Ok(())
+    }
+
+    /// Likewise, of a block that may be wanted again soon: it is kept.
+    ///
+    /// # Errors
+    /// Those of [`read`](Store::read), unless it is there already.
+    pub(crate) fn read_again(
+        &self,
+        named: &BlockRef,
+        range: &impl RangeBounds<i64>,
+        each: impl FnMut(Entry),
+    ) -> Result<()> {
+        if let Some(block) = self.cache.get(named) {
+            block.content().for_each(range, each);
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        self.fetch(named, &mut bytes)?;
+        let block = Intact::verify(bytes, named)
+            .map_err(|expected| Error::corrupt(&chunk::name(named.chunk), named.offset, expected))?;
+        let block = Arc::new(block);
+        self.cache.keep(named, &block);
+        block.content().for_each(range, each);
+        Ok(())
+    }
+
+    fn fetch(&self, named: &BlockRef, bytes: &mut Vec<u8>) -> Result<()> {
+        bytes.resize(named.len as usize, 0);
+        let file = self.file(named.chunk)?;
+        file.read_at(named.offset, bytes).map_err(|error| Error::io("read", &chunk::name(named.chunk), error))
+    }
+
+    /// Bytes of blocks that are kept in memory.
+    pub(crate) fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
     }
 
     fn file(&self, chunk: u64) -> Result<Arc<dyn DiskFile>> {

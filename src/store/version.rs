@@ -3,8 +3,9 @@
 use super::block::BlockRef;
 use crate::lsn::{Lsn, Span};
 use crate::plant::{self, Bug};
-use crate::point::TagId;
+use crate::point::{TagId, overlaps};
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 /// The sizes that the files of a store are laid out by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +68,28 @@ pub struct TagBlocks {
     pub blocks: Vec<BlockRef>,
     /// Every point of the tag below this position is in a block.
     pub flushed_lsn: Lsn,
+    /// Some block begins before the one in front of it has ended. Once so, it stays so.
+    unordered: bool,
+}
+
+impl TagBlocks {
+    fn push(&mut self, block: BlockRef) {
+        self.unordered |= self.blocks.last().is_some_and(|last| last.last_ts >= block.first_ts);
+        self.blocks.push(block);
+    }
+
+    /// The blocks that may hold points in `range`, oldest first.
+    pub(crate) fn overlapping(&self, range: &impl RangeBounds<i64>) -> Vec<BlockRef> {
+        let all = plant::on(Bug::F17);
+        let in_range = |block: &&BlockRef| all || overlaps(range, block.first_ts, block.last_ts);
+        if self.unordered || all {
+            return self.blocks.iter().filter(in_range).copied().collect();
+        }
+        // Nearly always: those in range stand together.
+        let is_before = |block: &BlockRef| !overlaps(range, i64::MIN, block.last_ts);
+        let first = self.blocks.partition_point(is_before);
+        self.blocks[first..].iter().take_while(in_range).copied().collect()
+    }
 }
 
 /// What is checkpointed of one log stream.
@@ -126,7 +149,7 @@ impl Version {
         self.epoch = edit.epoch.unwrap_or(self.epoch).max(self.epoch);
         for block in &edit.blocks {
             let tag = self.tags.entry(block.tag).or_default();
-            tag.blocks.push(*block);
+            tag.push(*block);
             tag.flushed_lsn = tag.flushed_lsn.max(block.end_lsn.advance(plant::on(Bug::B2).into()));
             let stream = self.stream_of(block.tag);
             if let Some(stream) = self.streams.get_mut(stream) {
@@ -170,6 +193,64 @@ impl Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Bound;
+
+    fn tag_blocks(times: &[(i64, i64)]) -> TagBlocks {
+        let mut tag = TagBlocks::default();
+        for (first_ts, last_ts) in times {
+            let block = BlockRef {
+                tag: TagId::new(1).unwrap(),
+                chunk: 0,
+                offset: 0,
+                len: 0,
+                crc: 0,
+                count: 1,
+                first_lsn: Lsn(0),
+                end_lsn: Lsn(1),
+                first_ts: *first_ts,
+                last_ts: *last_ts,
+            };
+            tag.push(block);
+        }
+        tag
+    }
+
+    #[test]
+    fn the_blocks_of_a_range_are_found_in_order_of_time_or_not() {
+        let bounds = |at: i64| [Bound::Included(at), Bound::Excluded(at), Bound::Unbounded];
+        for times in [
+            &[][..],
+            &[(2, 4)],
+            &[(0, 1), (2, 2), (5, 7), (9, 11)],
+            // One that begins when the one before it ends, one that is all before it, one within another.
+            &[(0, 3), (3, 5), (7, 8)],
+            &[(6, 9), (1, 2), (10, 11)],
+            &[(0, 10), (3, 4), (5, 12), (1, 1)],
+            &[(i64::MIN, 0), (1, i64::MAX)],
+        ] {
+            let tag = tag_blocks(times);
+            let ends = (-1..=13).chain([i64::MIN, i64::MAX]).flat_map(bounds);
+            for start in ends.clone() {
+                for end in ends.clone() {
+                    let range = (start, end);
+                    let overlapping = |block: &&BlockRef| overlaps(&range, block.first_ts, block.last_ts);
+                    let expected: Vec<_> = tag.blocks.iter().filter(overlapping).copied().collect();
+                    let inverted = match (start, end) {
+                        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+                        (Bound::Included(start), Bound::Included(end)) => start > end,
+                        (
+                            Bound::Included(start) | Bound::Excluded(start),
+                            Bound::Included(end) | Bound::Excluded(end),
+                        ) => start >= end,
+                    };
+                    // A range that holds nothing may find a block or not.
+                    if !inverted {
+                        assert_eq!(tag.overlapping(&range), expected, "{range:?} of {times:?}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn spans_behind_the_checkpoint_are_dropped_in_their_own_stream() {

@@ -321,6 +321,21 @@ fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn whose_points_a_frame_has_is_said_by_its_shares() {
+        let tag = |tag| TagId::new(tag).unwrap();
+        let header = FrameHeader { tag: tag(9), tags: 7, count: 70, ..sample().0 };
+        let entries = [Entry { ts_us: 1, value: 0.5, quality: 192 }; 3];
+        for shares in [&[(3, 3)][..], &[(4, 1), (3, 2)]] {
+            let shares: Vec<_> =
+                shares.iter().map(|(of, count)| Share { tag: tag(*of), count: *count }).collect();
+            let mut out = Vec::new();
+            encode(&mut out, &header, &shares, &entries);
+            let found = decode(&out).unwrap().header;
+            assert_eq!((found.tag, found.tags, found.count), (shares[0].tag, shares.len() as u32, 3));
+        }
+    }
+
     fn encode_one(out: &mut Vec<u8>, header: &FrameHeader, entries: &[Entry]) {
         encode(out, header, &[Share { tag: header.tag, count: entries.len() as u32 }], entries);
     }

@@ -33,6 +33,7 @@ pub fn small() -> Config {
         sector_bytes: 512,
         chunk_bytes: 8192,
         manifest_bytes: 4096,
+        cache_bytes: 1 << 20,
         flush_workers: 2,
         flush_delay_ms: None,
         ..Config::default()

@@ -27,6 +27,7 @@ pub fn config() -> Config {
         sector_bytes: 512,
         chunk_bytes: 32 << 10,
         manifest_bytes: 4096,
+        cache_bytes: 1 << 20,
         flush_delay_ms: Some(1),
         ..Config::default()
     }

@@ -157,7 +157,7 @@ impl Reducer<'_> {
         };
         self.attempt(|script| each(script, &|config| *config = first.clone()));
         let own = Config::default;
-        let changes: [&dyn Fn(&mut Config); 13] = [
+        let changes: [&dyn Fn(&mut Config); 14] = [
             &|config| config.durability = own().durability,
             &|config| config.batch_points = own().batch_points,
             &|config| config.block_points = own().block_points,
@@ -169,6 +169,7 @@ impl Reducer<'_> {
             &|config| config.segments = own().segments,
             &|config| config.staging_bytes = own().staging_bytes,
             &|config| config.manifest_bytes = own().manifest_bytes,
+            &|config| config.cache_bytes = own().cache_bytes,
             &|config| config.wal_streams = own().wal_streams,
             &|config| config.flush_workers = own().flush_workers,
         ];

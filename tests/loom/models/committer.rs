@@ -44,7 +44,7 @@ impl Shared {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let writer = ManifestWriter::replace(&disk, &Arc::new(Health::new()), &config, &version, 1);
         let manifest = Committer::new(writer.expect("the disk is whole"));
-        Arc::new(Shared { manifest, store: Store::new(disk, version), config })
+        Arc::new(Shared { manifest, store: Store::new(disk, version, config.cache_bytes), config })
     }
 
     /// Commits an edit of stream `number`.

@@ -164,6 +164,7 @@ impl Geometry {
             sector_bytes,
             chunk_bytes: sector_bytes + 2 * 1536_u64.next_multiple_of(sector_bytes),
             manifest_bytes: 1024,
+            cache_bytes: 0,
             flush_workers: 1,
             flush_delay_ms: None,
         }

@@ -420,6 +420,7 @@ fn plain(config: &scheduled::Config) -> Config {
         sector_bytes: config.sector_bytes,
         chunk_bytes: config.chunk_bytes,
         manifest_bytes: config.manifest_bytes,
+        cache_bytes: config.cache_bytes,
         flush_workers: 1,
         flush_delay_ms: None,
     }

@@ -82,6 +82,7 @@ impl Life {
         let end = chooser.pick(shape, &[End::PowerCut, End::PowerCut, End::Kill, End::Close]);
         let settle = chooser.chance(shape, 96);
         config.inbox_points = chooser.pick(shape, &[0, 0, 3, 10]);
+        config.cache_bytes = [0, 600, 1 << 20][writers as usize % 3];
         Life { config, threads, end, settle }
     }
 }
