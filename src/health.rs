@@ -5,6 +5,7 @@
 //! USENIX ATC 2020). No sync is therefore retried, on any file: the only way on is to open the store again, and
 //! recovery writes anew whatever it cannot prove to be on the disk.
 
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::plant::{self, Bug};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank};
@@ -13,11 +14,17 @@ use std::io;
 pub(crate) struct Health {
     failed: AtomicBool,
     cause: Mutex<Option<Arc<str>>>,
+    /// The turn to sync the directory.
+    names: Mutex<()>,
 }
 
 impl Health {
     pub(crate) fn new() -> Health {
-        Health { failed: AtomicBool::new(false), cause: Mutex::new(Rank::Leaf, None) }
+        Health {
+            failed: AtomicBool::new(false),
+            cause: Mutex::new(Rank::Leaf, None),
+            names: Mutex::new(Rank::Names, ()),
+        }
     }
 
     /// Whether a sync has failed.
@@ -38,11 +45,21 @@ impl Health {
     /// the manifest. The first failure stays the cause.
     pub(crate) fn final_result(&self, op: &'static str, file: &str, result: io::Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
-        if plant::on(Bug::I8) || (plant::on(Bug::H1) && op.contains("directory")) {
+        if plant::on(Bug::I8) || (plant::on(Bug::H1) && op.contains("names")) {
             return Err(Error::io(op, file, error));
         }
         self.poison(&format!("{op} of {file}: {error}"));
         self.check()
+    }
+
+    /// Makes the names that `of` has been given durable.
+    ///
+    /// All streams' names are in one directory, so a sync that fails may have dropped those of others, whose own sync would then
+    /// say `Ok`. So one is made after the other, and none after one that failed.
+    pub(crate) fn sync_dir(&self, disk: &dyn Disk, of: &str) -> Result<()> {
+        let _turn = (!plant::on(Bug::H2)).then(|| self.names.lock());
+        self.check()?;
+        self.final_result("sync of the names", of, disk.sync_dir())
     }
 
     /// Makes the engine read-only.

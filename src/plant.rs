@@ -113,6 +113,7 @@ bugs! {
     G2: "an intact frame that damage has cut off is not missed",
     G3: "a later epoch does not cut off the tail of the one before",
     H1: "a failed sync of the directory does not make the engine read-only",
+    H2: "two threads sync the directory at the same time: when one fails, the other believes that its names are durable",
     I6: "a hole below what later frames prove to be durable is taken for a torn tail",
     I8: "a failed sync is reported once and can be retried as if it could still succeed",
     I9: "a write of the log that finds no space makes the engine read-only",

@@ -388,7 +388,7 @@ fn complete_ring(
     }
     // One that was found may be as new as one that was made here: a process that died had no time to sync its name.
     if files.len() > counted && !plant::on(Bug::N3) {
-        health.final_result("sync of the directory after creating", "segments", disk.sync_dir())?;
+        health.sync_dir(disk, "segments")?;
     }
     Ok(RingFiles { files, made })
 }

@@ -16,6 +16,7 @@
 //! | `Wal` | a stream's log: ring, staging buffer, watermarks | append, group commit, rotation, retire | no: see `wal::turn` |
 //! | `Manifest` | the queue of edits | the end of a flush | no: the leader takes the writer out |
 //! | `Store` | the version, the files open for reading | queries, the end of a flush | no |
+//! | `Names` | the turn to sync the directory | who has made a file or renamed one | yes: it is a turn |
 //! | `Pool` | the task queue of the block workers | flush, query, sync of several streams | no |
 //! | `Leaf` | a value that is copied in or out, nothing of the engine is called under it | everybody | no |
 //! | `Disk` | the content of a `MemDisk` | whoever calls that disk; a handle may be dropped under a leaf | it is the disk |
@@ -41,6 +42,7 @@ pub(crate) enum Rank {
     Wal,
     Manifest,
     Store,
+    Names,
     Pool,
     Leaf,
     /// Inside `MemDisk`: handles are dropped under leaves, too.
@@ -172,13 +174,14 @@ mod ranks {
     // Not the checkers' own: these count, and nobody waits for what they say.
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    const RANKS: [(Rank, &str); 9] = [
+    const RANKS: [(Rank, &str); 10] = [
         (Rank::Flush, "Flush"),
         (Rank::Lane, "Lane"),
         (Rank::Shard, "Shard"),
         (Rank::Wal, "Wal"),
         (Rank::Manifest, "Manifest"),
         (Rank::Store, "Store"),
+        (Rank::Names, "Names"),
         (Rank::Pool, "Pool"),
         (Rank::Leaf, "Leaf"),
         (Rank::Disk, "Disk"),

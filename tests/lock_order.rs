@@ -12,7 +12,7 @@ use tidewall_sim::disk::{Armed, Effect, IoKind, SimDisk};
 use tidewall_sim::timeline::Timeline;
 
 /// As the table in `src/sync.rs` has them, outermost first.
-const RANKS: [&str; 8] = ["Flush", "Lane", "Shard", "Wal", "Manifest", "Store", "Pool", "Leaf"];
+const RANKS: [&str; 9] = ["Flush", "Lane", "Shard", "Wal", "Manifest", "Store", "Names", "Pool", "Leaf"];
 
 fn config(wal_streams: usize, durability: Durability) -> Config {
     Config {
@@ -136,6 +136,7 @@ fn the_whole_lock_hierarchy_is_used_and_only_downwards() {
         ("Flush", "Wal"),
         ("Flush", "Manifest"),
         ("Flush", "Store"),
+        ("Flush", "Names"),
         ("Flush", "Pool"),
         ("Flush", "Leaf"),
         ("Lane", "Shard"),

@@ -162,11 +162,7 @@ impl ChunkWriter {
             self.health.final_result("sync", &chunk::name(written.number), written.file.sync())?;
         }
         if self.names_pending && !plant::on(Bug::N1) {
-            self.health.final_result(
-                "sync of the directory after creating",
-                "chunks",
-                self.disk.sync_dir(),
-            )?;
+            self.health.sync_dir(&*self.disk, "chunks")?;
         }
         if let Some(last) = self.pending.pop() {
             self.active = Some(last);
@@ -225,7 +221,7 @@ impl ManifestWriter {
             renamed => health.final_result("rename", next, renamed)?,
         }
         if !plant::on(Bug::N5) {
-            health.final_result("sync of the directory after renaming", next, disk.sync_dir())?;
+            health.sync_dir(&**disk, manifest::NAME)?;
         }
         let end = record.len() as u64;
         Ok(ManifestWriter {

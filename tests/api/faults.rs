@@ -194,7 +194,7 @@ fn the_first_failed_sync_is_final_on_every_file() {
     let places = [
         (Op::Sync, "wal-", "sync of wal-000.log: injected"),
         (Op::Sync, "chunk-", "sync of chunk-00000000.tw: injected"),
-        (Op::SyncDir, "", "sync of the directory after creating of chunks: injected"),
+        (Op::SyncDir, "", "sync of the names of chunks: injected"),
         (Op::Sync, "MANIFEST", "sync of MANIFEST: injected"),
         (Op::Rename, "MANIFEST", "rename of MANIFEST.next: injected"),
     ];

@@ -35,7 +35,8 @@ struct Bytes {
 #[derive(Clone, Default)]
 pub(super) struct MemDisk {
     state: Arc<Mutex<State>>,
-    watched: bool,
+    /// On a watched disk: for loom to see the syncs of the directory.
+    at_names: Option<Arc<AtomicBool>>,
 }
 
 impl MemDisk {
@@ -43,9 +44,9 @@ impl MemDisk {
         MemDisk::default()
     }
 
-    /// loom sees every call on a file.
+    /// loom sees every call on a file, and every sync of the directory.
     pub(super) fn watched() -> MemDisk {
-        MemDisk { watched: true, ..MemDisk::default() }
+        MemDisk { at_names: Some(Arc::new(AtomicBool::new(false))), ..MemDisk::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -68,7 +69,7 @@ impl MemDisk {
         let files = state.files.iter().map(survives).collect();
         let (names, synced_names) = (state.synced_names.clone(), state.synced_names.clone());
         let state = State { files, names, synced_names, ..State::default() };
-        MemDisk { state: Arc::new(Mutex::new(state)), watched: false }
+        MemDisk { state: Arc::new(Mutex::new(state)), at_names: None }
     }
 
     /// Everything up to here is durable.
@@ -78,10 +79,19 @@ impl MemDisk {
         state.files.iter_mut().for_each(Bytes::sync);
     }
 
-    /// So many syncs of files fail from now on. What one of them should have covered is taken for clean, as Linux does:
-    /// no later sync covers it.
+    /// So many syncs fail from now on. What one of a file should have covered is taken for clean, as Linux does: no later sync
+    /// covers it. One of the directory takes back all names that were not durable.
     pub(super) fn fail_syncs(&self, count: usize) {
         self.state().failing_syncs = count;
+    }
+}
+
+impl State {
+    /// Whether the sync that begins now fails.
+    fn fails(&mut self) -> bool {
+        let fails = self.failing_syncs > 0;
+        self.failing_syncs = self.failing_syncs.saturating_sub(1);
+        fails
     }
 }
 
@@ -96,7 +106,7 @@ impl Bytes {
 
 impl Disk for MemDisk {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let at_work = self.watched.then(|| Arc::new(AtomicBool::new(false)));
+        let at_work = self.at_names.as_ref().map(|_| Arc::new(AtomicBool::new(false)));
         let mut state = self.state();
         let found = state.names.get(name).copied();
         let file = match (mode, found) {
@@ -137,7 +147,14 @@ impl Disk for MemDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        if let Some(at_names) = &self.at_names {
+            at_names.swap(true, Ordering::AcqRel);
+        }
         let mut state = self.state();
+        if state.fails() {
+            state.names = state.synced_names.clone();
+            return Err(io::Error::other("the disk is gone"));
+        }
         state.synced_names = state.names.clone();
         Ok(())
     }
@@ -195,12 +212,7 @@ impl DiskFile for MemFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let fails = {
-            let mut state = self.disk.state();
-            let fails = state.failing_syncs > 0;
-            state.failing_syncs = state.failing_syncs.saturating_sub(1);
-            fails
-        };
+        let fails = self.disk.state().fails();
         self.call(|bytes| {
             if fails {
                 bytes.dirty.clear();

@@ -12,6 +12,7 @@
 //! | `bell` | the hand-off to a background thread, and its end |
 //! | `buffers` | seal and release against write and query |
 //! | `lanes` | points of small calls, and who has them |
+//! | `names` | names of several threads in one directory |
 //! | `pressure` | writers that find the log full, or the engine behind |
 //! | `closing` | close against a write in flight |
 //! | `committer` | edits of several flushes in one record |
@@ -36,6 +37,7 @@ mod exec;
 mod group_commit;
 mod lanes;
 mod log;
+mod names;
 mod pressure;
 mod rotation;
 mod watermark;
@@ -106,6 +108,7 @@ pub const MODELS: &[Model] = &[
     buffers::CHECKPOINT,
     lanes::LANES,
     lanes::HAND_OVER,
+    names::NAMES,
     pressure::FULL_RING,
     pressure::BACKPRESSURE,
     closing::CLOSE,

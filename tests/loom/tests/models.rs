@@ -33,6 +33,7 @@ models! {
     checkpoint,
     lanes,
     hand_over,
+    names,
     full_ring,
     backpressure,
     close,
