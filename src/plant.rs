@@ -108,6 +108,7 @@ bugs! {
     B8: "of the next 64 shards a pass leaves out those before the place where it was in the last ones",
     B9: "a pass over short tails that had to let go of its shards ends there",
     C12: "the shards are let go before the frame of their short tails has its position",
+    C13: "a sync that failed before it began counts as the one that covers those who wait: they wait for its end",
     D1: "a manifest that has grown long is replaced before the edit that made it so is part of the version",
     G1: "frames behind the end of a scan prove nothing",
     G2: "an intact frame that damage has cut off is not missed",

@@ -104,6 +104,10 @@ impl Condvar {
         imp::wait(&self.0, &mut guard.inner);
     }
 
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
@@ -299,7 +303,8 @@ mod imp {
         }
     }
 
-    /// How long writers wait, and when the next tick is due. Nothing in the core depends on it.
+    /// How long writers wait, and when the next tick is due. In the core nothing depends on it but how long a leader lets others
+    /// go first.
     #[derive(Clone, Copy)]
     pub(crate) struct Stopwatch(Instant);
 

@@ -33,7 +33,7 @@ use crate::plant::{self, Bug};
 use crate::sync::{Arc, Condvar, Guard, Mutex, Rank};
 use frame::FrameHeader;
 use ring::{Next, Ring};
-use turn::Io;
+use turn::{Company, Io};
 
 /// The name of a segment: `wal-SLOT.log` in stream 0, `wal-STREAM-SLOT.log` in the others.
 pub(crate) fn segment_name(stream: usize, slot: usize) -> String {
@@ -99,6 +99,9 @@ pub(crate) struct Log {
     state: Mutex<State>,
     /// The turn to do I/O has been given back.
     turn_free: Condvar,
+    /// Where committers wait, by whether the sync that covers them has an even or an odd number: one is under way at most, and the
+    /// others wait for the next.
+    synced: [Condvar; 2],
 }
 
 struct State {
@@ -114,6 +117,11 @@ struct State {
     marks: Watermarks,
     /// What the turn to do I/O consists of; `None` while a thread has it.
     io: Option<Io>,
+    /// Number of the last sync that has begun,
+    sync_number: u64,
+    /// and what it covers; nothing, if it has failed.
+    covering: Lsn,
+    company: Company,
     stats: LogStats,
 }
 
@@ -143,6 +151,9 @@ impl Log {
             staging_offset: 0,
             marks,
             io: Some(Io { files: start.files, bytes: Vec::new() }),
+            sync_number: 0,
+            covering: start.durable_lsn,
+            company: Company::default(),
             stats: LogStats::default(),
         };
         Log {
@@ -154,6 +165,7 @@ impl Log {
             staging_bytes: config.staging_bytes,
             state: Mutex::new(Rank::Wal, state),
             turn_free: Condvar::new(),
+            synced: [Condvar::new(), Condvar::new()],
         }
     }
 

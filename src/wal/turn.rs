@@ -18,7 +18,43 @@ use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::sync::{Arc, thread};
+use crate::sync::{Arc, Condvar, IS_CHECKED, Stopwatch, thread};
+use std::time::Duration;
+
+/// So often a leader lets others go first before it writes: with nobody there that takes some microseconds. No checker is asked to go
+/// through that; none of its threads takes time.
+const YIELDS: usize = if IS_CHECKED { 0 } else { 10 };
+/// When that has taken so long, it is enough.
+const WAY: Duration = Duration::from_micros(100);
+/// When it has taken so long, every processor has something else to do, and gave it a time slice of its own:
+const SLICE: Duration = Duration::from_micros(500);
+/// for so many commits nobody gives way then.
+const BUSY_COMMITS: u32 = 200;
+
+/// Lets other threads go first, for a moment. `false` if that has taken much longer.
+fn give_way() -> bool {
+    let watch = Stopwatch::start();
+    (0..YIELDS).take_while(|_| watch.elapsed() < WAY).for_each(|_| thread::yield_now());
+    watch.elapsed() < SLICE
+}
+
+/// Whether committers come together.
+#[derive(Default)]
+pub(super) struct Company {
+    /// Some thread has had to wait since the last commit began.
+    waited: bool,
+    /// Commits for which nobody is waited for.
+    far: u32,
+}
+
+impl Company {
+    /// Asked once by each commit.
+    fn is_expected(&mut self) -> bool {
+        let is_near = self.far == 0;
+        self.far = self.far.saturating_sub(1);
+        std::mem::take(&mut self.waited) && is_near
+    }
+}
 
 /// For the planted bug L1: looks at a turn that others have.
 const PATIENCE: u32 = 200;
@@ -30,6 +66,17 @@ pub(super) struct Io {
     pub(super) files: Vec<Arc<dyn DiskFile>>,
     /// Empty: the buffer that is exchanged for the staged one.
     pub(super) bytes: Vec<u8>,
+}
+
+/// Why staged frames are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// To have the memory free, or to have them survive the process.
+    Write,
+    /// To sync them: what follows begins in a new sector.
+    Commit,
+    /// To sync them as the last of their segment.
+    Leave,
 }
 
 /// What became of the wish for room.
@@ -56,20 +103,61 @@ impl Drop for Turn<'_> {
             // What was staged is lost, so nobody may write what comes behind it.
             self.log.health.poison("write of the log, which panicked");
         }
-        self.log.lock().io = Some(std::mem::take(&mut self.io));
-        if !plant::on(Bug::C11) {
-            self.log.turn_free.notify_all();
+        let mut state = self.log.lock();
+        state.io = Some(std::mem::take(&mut self.io));
+        let number = state.sync_number;
+        drop(state);
+        if plant::on(Bug::C11) {
+            return;
         }
+        if self.log.health.has_failed() {
+            self.log.wake_all();
+            return;
+        }
+        // Of those whom this sync has not covered one is enough: it leads the next one, which covers the others.
+        self.log.synced(number + 1).notify_one();
+        self.log.synced(number).notify_all();
+        self.log.turn_free.notify_all();
     }
 }
 
 impl Log {
+    /// Where those wait whom the sync of this number covers.
+    fn synced(&self, number: u64) -> &Condvar {
+        &self.synced[(number % 2) as usize]
+    }
+
+    fn wake_all(&self) {
+        self.synced.iter().chain([&self.turn_free]).for_each(Condvar::notify_all);
+    }
+
     /// Waits for the turn. `None` as soon as `done` says that there is nothing left to do.
-    pub(super) fn turn(&self, done: impl Fn(&State) -> bool) -> Result<Option<Turn<'_>>> {
+    fn turn(&self, done: impl Fn(&State) -> bool) -> Result<Option<Turn<'_>>> {
+        self.turn_in(done, |_| &self.turn_free)
+    }
+
+    /// Likewise, with those who wait for the sync of the number that `place` names: it covers this caller, too.
+    pub(super) fn turn_at(
+        &self,
+        done: impl Fn(&State) -> bool,
+        place: impl Fn(&State) -> u64,
+    ) -> Result<Option<Turn<'_>>> {
+        self.turn_in(done, |state| self.synced(place(state)))
+    }
+
+    fn turn_in<'a>(
+        &'a self,
+        done: impl Fn(&State) -> bool,
+        place: impl Fn(&State) -> &'a Condvar,
+    ) -> Result<Option<Turn<'a>>> {
         let mut state = self.lock();
         let mut looks = 0;
         loop {
-            self.health.check()?;
+            if let Err(error) = self.health.check() {
+                // It may have been woken alone.
+                self.wake_all();
+                return Err(error);
+            }
             if done(&state) {
                 return Ok(None);
             }
@@ -78,6 +166,7 @@ impl Log {
                 return Ok(Some(Turn { log: self, io, at_disk: false }));
             }
             state.stats.turn_waits += 1;
+            state.company.waited = true;
             if plant::on(Bug::L1) {
                 drop(state);
                 thread::yield_now();
@@ -88,7 +177,8 @@ impl Log {
                 }
                 continue;
             }
-            self.turn_free.wait(&mut state);
+            let place = place(&state);
+            place.wait(&mut state);
         }
     }
 
@@ -111,7 +201,7 @@ impl Log {
             return Ok(Room::Made);
         };
         if self.segment_has_room(&self.lock(), frame_bytes) {
-            turn.write_out(false)?;
+            turn.write_out(Why::Write)?;
             return Ok(Room::Made);
         }
         turn.leave_active()?;
@@ -121,7 +211,7 @@ impl Log {
     /// Writes what is staged, without a sync: it survives the death of the process, not that of the machine.
     pub(crate) fn write_staged(&self) -> Result<()> {
         match self.turn(|state| state.staging.is_empty())? {
-            Some(mut turn) => turn.write_out(false).map(drop),
+            Some(mut turn) => turn.write_out(Why::Write).map(drop),
             None => Ok(()),
         }
     }
@@ -137,13 +227,17 @@ impl Log {
 }
 
 impl Turn<'_> {
-    /// Writes what is staged, up to the end of the sector if `pad`. Returns how far the log has now been written. After an
-    /// error the frames are staged as before.
-    fn write_out(&mut self, pad: bool) -> Result<Lsn> {
+    /// Writes what is staged. Returns how far the log has now been written. After an error the frames are staged as before.
+    fn write_out(&mut self, why: Why) -> Result<Lsn> {
         let mut state = self.log.lock();
         let covered = state.marks.appended;
+        if why != Why::Write {
+            // Whoever comes later waits for the next one.
+            state.sync_number += 1;
+            state.covering = covered;
+        }
         let Some(slot) = state.active else { return Ok(covered) };
-        if pad && !plant::on(Bug::P1) {
+        if why == Why::Commit && !plant::on(Bug::P1) {
             state.pad(self.log.sector_bytes);
         }
         if state.staging.is_empty() {
@@ -175,8 +269,21 @@ impl Turn<'_> {
 
     /// Writes and syncs everything appended so far.
     pub(super) fn commit(&mut self) -> Result<()> {
-        let covered = self.write_out(true)?;
-        self.sync(covered)
+        // Those whom the last sync has released are on their way here with their next points: better one sync for all of them
+        // than one for who came first, and one for the others.
+        if self.log.lock().company.is_expected() && !give_way() {
+            self.log.lock().company.far = BUSY_COMMITS;
+        }
+        self.sync_out(Why::Commit)
+    }
+
+    fn sync_out(&mut self, why: Why) -> Result<()> {
+        let synced = self.write_out(why).and_then(|covered| self.sync(covered));
+        if synced.is_err() && !plant::on(Bug::C13) {
+            // Whom it should have covered waits for the next one, too.
+            self.log.lock().covering = Lsn(0);
+        }
+        synced
     }
 
     fn sync(&mut self, covered: Lsn) -> Result<()> {
@@ -205,7 +312,7 @@ impl Turn<'_> {
         drop(state);
         // The old segment is durable before the next one has its first frame: that frame's watermark then proves that
         // nothing before it can be a torn tail (I6).
-        let left = self.write_out(false).and_then(|covered| self.sync(covered));
+        let left = self.sync_out(Why::Leave);
         let mut state = self.log.lock();
         state.leaving = false;
         left?;

@@ -21,6 +21,7 @@ struct State {
     synced_names: BTreeMap<String, usize>,
     locked: BTreeSet<usize>,
     failing_syncs: usize,
+    failing_writes: usize,
 }
 
 #[derive(Clone, Default)]
@@ -83,6 +84,11 @@ impl MemDisk {
     /// covers it. One of the directory takes back all names that were not durable.
     pub(super) fn fail_syncs(&self, count: usize) {
         self.state().failing_syncs = count;
+    }
+
+    /// So many writes fail from now on, and change nothing.
+    pub(super) fn fail_writes(&self, count: usize) {
+        self.state().failing_writes = count;
     }
 }
 
@@ -201,7 +207,16 @@ impl DiskFile for MemFile {
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let (offset, end) = (offset as usize, offset as usize + buf.len());
+        let fails = {
+            let failing = &mut self.disk.state().failing_writes;
+            let fails = *failing > 0;
+            *failing = failing.saturating_sub(1);
+            fails
+        };
         self.call(|bytes| {
+            if fails {
+                return Err(io::Error::other("not now"));
+            }
             if bytes.now.len() < end {
                 bytes.now.resize(end, 0);
             }

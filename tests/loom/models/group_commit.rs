@@ -56,3 +56,26 @@ pub(super) const FAILED_SYNC: Model = Model {
     sizes: &[all(2), bounded(3, 3)],
     twins: &[Twin { bug: Bug::I8, size: all(2), reason: UNHEARD }],
 };
+
+/// The first write fails: its leader hears of it, and the others lead or wait anew until all is durable.
+pub(super) const FAILED_WRITE: Model = Model {
+    name: "failed_write",
+    question: "Does every committer come to an end, if a write fails for which some are waiting?",
+    body: |threads| {
+        let disk = MemDisk::new();
+        let log = log(&disk, 2, 8);
+        append(&log, 0);
+        disk.fail_writes(1);
+        let seen = log.clone();
+        together(threads, move |number| {
+            let end_lsn = append(&log, number);
+            while let Err(error) = log.commit(end_lsn) {
+                assert!(matches!(error, Error::Io { .. }), "{error}");
+            }
+        });
+        let (_, marks) = seen.stats();
+        assert_eq!(marks.durable, marks.appended);
+    },
+    sizes: &[bounded(2, 3), bounded(3, 3)],
+    twins: &[Twin { bug: Bug::C13, size: bounded(3, 3), reason: DEADLOCK }],
+};

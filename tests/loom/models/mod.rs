@@ -6,7 +6,7 @@
 //!
 //! | file | kernel |
 //! |---|---|
-//! | `group_commit` | many waiters, one sync; and a sync that fails |
+//! | `group_commit` | many waiters, one sync; and a sync or a write that fails |
 //! | `watermark` | what may be read of a log while another thread commits |
 //! | `rotation` | append against rotation, append against retire |
 //! | `bell` | the hand-off to a background thread, and its end |
@@ -95,6 +95,7 @@ const fn bounded(threads: usize, preemptions: usize) -> Size {
 pub const MODELS: &[Model] = &[
     group_commit::COMMIT,
     group_commit::FAILED_SYNC,
+    group_commit::FAILED_WRITE,
     watermark::WATERMARK,
     rotation::ROTATION,
     rotation::RETIRE,

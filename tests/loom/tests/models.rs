@@ -20,6 +20,7 @@ macro_rules! models {
 models! {
     group_commit,
     failed_sync,
+    failed_write,
     watermark,
     rotation,
     retire,
