@@ -119,6 +119,10 @@ pub(crate) trait Measured: Copy {
     fn ts_us(&self) -> i64;
     fn value(&self) -> f64;
     fn quality(&self) -> u8;
+
+    fn to_entry(&self) -> Entry {
+        Entry { ts_us: self.ts_us(), value: self.value(), quality: self.quality() }
+    }
 }
 
 macro_rules! measured {

@@ -12,7 +12,7 @@
 //! guarded by locks and turns, not by being done on a certain thread.
 
 use crate::background::Woken;
-use crate::buffer::{Buffers, Drained, Scope, Sealed, Tails};
+use crate::buffer::{Buffers, Scope, Sealed, Tails};
 use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -88,7 +88,11 @@ impl Stream {
     ) -> Stream {
         let chunks = Mutex::new(Rank::Flush, chunks);
         let buffer_bytes = shared.config.stream_buffer_bytes();
-        Stream { number: number as u32, shared, buffers, buffer_bytes, log, chunks, logger: Bell::new() }
+        let stream =
+            Stream { number: number as u32, shared, buffers, buffer_bytes, log, chunks, logger: Bell::new() };
+        // Of what recovery has brought back.
+        stream.wake_flusher();
+        stream
     }
 
     pub(crate) fn buffers(&self) -> &Buffers {
@@ -123,12 +127,14 @@ impl Stream {
         };
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
-        let longer = |backlog| {
-            if backlog >= self.shared.config.wake_points() {
+        let grown = || {
+            if self.buffers.backlog() >= self.shared.config.wake_points() {
                 self.logger.ring();
             }
+            // Points that were in frames already can take more as runs.
+            self.wake_flusher();
         };
-        self.buffers.accept(runs, admit, longer)
+        self.buffers.accept(runs, admit, grown)
     }
 
     /// Whether writers have to wait: the log or the flusher has fallen too far behind.
@@ -161,26 +167,20 @@ impl Stream {
 
     /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
     pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
-        if which != Tails::Full {
-            self.buffers.take_in_all();
-        }
         let append = &mut |batch: &Batch| self.log.batch_append(batch);
-        // Whole batches first: a pass over short tails locks several shards at a time, and should have little to do there.
-        let passes = if which == Tails::Full { &[Tails::Full][..] } else { &[Tails::Full, which] };
-        for pass in passes {
-            let mut from = 0;
-            while let Drained::NeedsRoom { frame_bytes } =
-                self.buffers.append_tails(*pass, &mut from, append)?
-            {
-                if self.log.make_room(frame_bytes)? == Room::NoSegment {
-                    self.free_segment()?;
-                }
-            }
-        }
+        self.buffers.append(which, append, |frame_bytes| match self.log.make_room(frame_bytes)? {
+            Room::Made => Ok(()),
+            Room::NoSegment => self.free_segment(),
+        })?;
+        self.wake_flusher();
+        Ok(())
+    }
+
+    /// If there is anything for it to do.
+    fn wake_flusher(&self) {
         if self.fill() != Fill::Low {
             self.shared.flusher.ring();
         }
-        Ok(())
     }
 
     fn free_segment(&self) -> Result<()> {

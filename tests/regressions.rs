@@ -2,9 +2,10 @@
 //!
 //! A tape is a list of decisions, so it means what it meant only as long as the workload asks for the same ones. A
 //! change that makes a tape meaningless must bring a new tape for the same story: put the bug back, run the campaign with
-//! `--save`, and look at what it finds.
+//! `--save`, and look at what it finds. Where the bug is a planted one, the tape names it, and is run with it, too.
 
 use std::path::Path;
+use tidewall::plant::Bug;
 use tidewall_sim::choice::Chooser;
 use tidewall_sim::drivers::{self, Driver};
 use tidewall_sim::scenario::Setting;
@@ -16,6 +17,7 @@ fn every_saved_tape_keeps_its_promises() {
     let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "there are saved tapes");
+    let mut planted = 0;
     for path in paths {
         let file = TapeFile::parse(&std::fs::read(&path).unwrap()).expect("a tape").expect("a whole one");
         println!("{}: {}", path.display(), file.story);
@@ -24,7 +26,15 @@ fn every_saved_tape_keeps_its_promises() {
             profile: file.profile.parse().expect("a known profile"),
             ..Setting::default()
         };
-        let outcome = drivers::run(Chooser::from_tape(file.tape), setting);
+        let outcome = drivers::run(Chooser::from_tape(file.tape.clone()), setting);
         assert_eq!(outcome.violation, None, "{}: {}", path.display(), file.story);
+        if let Some(name) = file.plant {
+            let plant = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+            assert!(plant.is_some(), "{}: {name} is no planted bug", path.display());
+            let outcome = drivers::run(Chooser::from_tape(file.tape), Setting { plant, ..setting });
+            assert!(outcome.violation.is_some(), "{} tells nothing any more", path.display());
+            planted += 1;
+        }
     }
+    assert!(planted > 0, "some tapes are seen to fail");
 }

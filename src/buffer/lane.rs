@@ -4,13 +4,21 @@
 //! some hit the same buffer, and the misses of the others overlap. And a lane is nearly always locked by the same thread, so
 //! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to.
 //!
+//! What a sync finds in an inbox it logs from there, in the order in which it came: sorted to their tags the points are in some
+//! hundred places, here they are in one. They stay, *logged*, in front of those that come, until the inbox is full.
+//!
+//! ```text
+//!   inbox of a shard    ▒7 ▒3 ▒7 ▒9 ▒3 ▪7 ▪9        ▒ in frames, ▪ not yet
+//! ```
+//!
 //! What a tag's points must not do is overtake each other. So all that wait are in one lane, that of their *owner*: tags
-//! with the same bits of their hash share an entry in the table of owners, and a small call goes to the lane that stands there, whoever
-//! makes it. An entry is changed under the lock of the lane that it names, after that lane has let go of the points it
+//! with the same bits of their hash share an entry in the table of owners, and a call goes to the lane that stands there, whoever
+//! makes it: a small one to leave its points, a large one to bring its points to their buffer behind those that wait. An entry is changed under the lock of the lane that it names, after that lane has let go of the points it
 //! concerns; so who finds his lane named there with its lock in his hands is right. A lane in which others often come by hands
 //! over the entry.
 
-use super::shard::Padded;
+use super::shard::{Padded, are_several};
+use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
 use crate::sync::{AtomicU8, AtomicU64, Guard, IS_CHECKED, Mutex, Ordering, Rank, thread};
@@ -21,10 +29,66 @@ const LANES: usize = 8;
 const OWNERS_PER_SHARD: usize = if IS_CHECKED { 4 } else { 4096 };
 const NOBODY: u8 = 0;
 
-/// The points of small calls of one writer, by shard, in the order in which they were accepted.
+/// Points for the buffers of one shard, in the order in which they were accepted.
+#[derive(Default)]
+pub(super) struct Inbox {
+    points: Vec<Point>,
+    /// So many of the first ones are in frames.
+    logged: usize,
+    /// Their positions are not before this one; meaningful while there are some.
+    first_lsn: Lsn,
+    /// Nor at this one or behind it; likewise.
+    end_lsn: Lsn,
+    /// Tags of the shard, when it was last seen.
+    pub(super) tags: usize,
+}
+
+impl Inbox {
+    pub(super) fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Those in frames, with where their positions begin and end.
+    pub(super) fn logged(&self) -> (&[Point], Lsn, Lsn) {
+        (&self.points[..self.logged], self.first_lsn, self.end_lsn)
+    }
+
+    pub(super) fn unlogged(&self) -> &[Point] {
+        &self.points[self.logged..]
+    }
+
+    /// Whether some of a tag are among those that are not: then they are worth bringing to their buffers.
+    pub(super) fn has_several(&self) -> bool {
+        !self.unlogged().is_empty() && are_several(self.unlogged().len(), self.tags)
+    }
+
+    /// The next points, so many, are in a frame.
+    pub(super) fn note_logged(&mut self, points: usize, first_lsn: Lsn) {
+        assert!(points <= self.unlogged().len(), "the lane has been locked all the time");
+        if self.logged == 0 {
+            self.first_lsn = first_lsn;
+        }
+        self.end_lsn = first_lsn.advance(points as u64);
+        self.logged += points;
+    }
+
+    /// Those in frames are in their buffers.
+    pub(super) fn drop_logged(&mut self) {
+        self.points.drain(..self.logged);
+        self.logged = 0;
+    }
+
+    /// All are.
+    pub(super) fn clear(&mut self) {
+        self.points.clear();
+        self.logged = 0;
+    }
+}
+
+/// The points of small calls of one writer, by shard.
 pub(super) struct Lane {
     number: usize,
-    inboxes: Box<[Vec<Point>]>,
+    inboxes: Box<[Inbox]>,
     /// To sort one in.
     room: Vec<Point>,
     /// Calls with points from others since an entry was handed over.
@@ -33,13 +97,13 @@ pub(super) struct Lane {
 
 impl Lane {
     /// What waits for a shard, and room to sort it in.
-    pub(super) fn inbox(&mut self, shard: usize) -> (&mut Vec<Point>, &mut Vec<Point>) {
+    pub(super) fn inbox(&mut self, shard: usize) -> (&mut Inbox, &mut Vec<Point>) {
         (&mut self.inboxes[shard], &mut self.room)
     }
 
     /// Adds points of a tag of this shard. Returns how many wait for it now.
     pub(super) fn push(&mut self, shard: usize, points: &[Point]) -> usize {
-        let inbox = &mut self.inboxes[shard];
+        let inbox = &mut self.inboxes[shard].points;
         match points {
             [point] => inbox.push(*point),
             _ => inbox.extend_from_slice(points),
@@ -49,12 +113,12 @@ impl Lane {
 
     /// The points of a tag, which are later than those in its buffer.
     pub(super) fn of_tag(&self, shard: usize, tag: TagId) -> impl Iterator<Item = &Point> {
-        self.inboxes[shard].iter().filter(move |point| point.tag == tag.get())
+        self.inboxes[shard].points.iter().filter(move |point| point.tag == tag.get())
     }
 
     /// All that wait, by shard.
     pub(super) fn all(&self) -> impl Iterator<Item = &Point> {
-        self.inboxes.iter().flatten()
+        self.inboxes.iter().flat_map(|inbox| &inbox.points)
     }
 }
 
@@ -73,7 +137,7 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(shards: usize, patience: usize) -> Lanes {
         let lane = |number| {
-            let inboxes = (0..shards).map(|_| Vec::new()).collect();
+            let inboxes = (0..shards).map(|_| Inbox::default()).collect();
             Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, room: Vec::new(), of_others: 0 }))
         };
         Lanes {

@@ -1,6 +1,6 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
-use super::lane::{Lane, Lanes};
+use super::lane::{Inbox, Lane, Lanes};
 use super::short::{self, Appended, ShortTails};
 use super::table::TagTable;
 use super::tag::{AppendBatch, RunMaker};
@@ -63,20 +63,50 @@ impl Shard {
         *self.tags.get_or_make(tag).1 = TagBuffer::new(tag);
     }
 
-    /// Brings every point of an inbox into the buffer of its tag.
-    fn take_in(&mut self, inbox: &mut Vec<Point>, grouped: &mut Vec<Point>, limits: &Limits) {
-        let points = match self.tags.len() {
-            // Several of a tag: worth what it costs to find them.
-            2.. if GROUPED_MIN * self.tags.len() <= inbox.len() => {
-                group_by_tag(inbox, grouped);
-                &*grouped
+    /// Brings the points of an inbox into the buffers of their tags: those that are logged, or all.
+    fn take_in(&mut self, inbox: &mut Inbox, which: Inbound, room: &mut Vec<Point>, limits: &Limits) {
+        let (logged, first_lsn, end_lsn) = inbox.logged();
+        if !logged.is_empty() {
+            let logged_max = limits.logged_max(self.tags.len());
+            let mut full = Vec::new();
+            for points in self.by_tag(logged, room) {
+                let (place, buffer) = self.tags.get_or_make(points[0].tag_id());
+                // A run of them is no longer than one of a batch.
+                for points in points.chunks(limits.batch_points) {
+                    buffer.accept_logged(points, (first_lsn, end_lsn), logged_max, &mut self.maker);
+                }
+                if buffer.is_full(limits) {
+                    full.push(place);
+                }
             }
-            _ => &*inbox,
-        };
-        for points in points.chunk_by(|a, b| a.tag == b.tag) {
+            // Not before all are there: any of them may be anywhere before `end_lsn`.
+            for place in full {
+                self.newly_sealed += u64::from(self.tags.at(place).seal_if_full(limits, &mut self.maker));
+            }
+        }
+        if which == Inbound::Logged {
+            inbox.drop_logged();
+            return;
+        }
+        for points in self.by_tag(inbox.unlogged(), room) {
             self.push(points[0].tag_id(), points, limits);
         }
         inbox.clear();
+    }
+
+    /// Points by tag, if several of a tag are there: worth what it costs to find them. Else as they stand.
+    fn by_tag<'a>(
+        &self,
+        points: &'a [Point],
+        room: &'a mut Vec<Point>,
+    ) -> impl Iterator<Item = &'a [Point]> + use<'a> {
+        let points = if self.tags.len() > 1 && are_several(points.len(), self.tags.len()) {
+            group_by_tag(points, room);
+            &*room
+        } else {
+            points
+        };
+        points.chunk_by(|a, b| a.tag == b.tag)
     }
 
     fn push(&mut self, tag: TagId, points: &[Point], limits: &Limits) {
@@ -128,7 +158,7 @@ impl Shard {
                 }
             }
             if wanted && buffer.tail_points() > 0 {
-                if short.is_full_for(buffer.tail()) {
+                if short.is_full_for(buffer.tail_points()) {
                     let drained = short.append(append)?;
                     if drained != Drained::All {
                         return Ok(drained);
@@ -196,6 +226,10 @@ impl Marks {
         Marks((0..shards.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
+    fn has(&self, shard: usize) -> bool {
+        self.0[shard / 64].load(Ordering::Acquire) >> (shard % 64) & 1 == 1
+    }
+
     fn put(&self, shard: usize, marked: bool) {
         let (bits, bit) = (&self.0[shard / 64], 1 << (shard % 64));
         // Nobody else changes this bit, and it is nearly always right.
@@ -242,6 +276,20 @@ impl Limits {
     }
 }
 
+/// A part of an append.
+enum Pass {
+    Tails(Tails),
+    Lanes,
+}
+
+/// What is taken out of an inbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inbound {
+    /// What is in frames.
+    Logged,
+    All,
+}
+
 /// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
 const INBOX_SHARE: usize = 8;
 /// A long call lets go of its lane after so many runs: who reads or syncs may be waiting for it.
@@ -257,6 +305,11 @@ const LOGGED_SHARE: u64 = 32;
 const GROUPED_MIN: usize = 3;
 /// Places that the sort can tell apart.
 const BINS: usize = 64;
+
+/// Whether there are so many points of so many tags that it is worth the while to bring those of one tag together.
+pub(super) fn are_several(points: usize, tags: usize) -> bool {
+    points >= GROUPED_MIN * tags
+}
 
 /// Brings points of one tag together, in the order in which they are, so that their buffer is looked up once for all of them:
 /// nearly always, as two tags may share a bin.
@@ -345,19 +398,23 @@ impl Buffers {
     }
 
     /// Accepts runs, each of points of one tag: of each run all or none. Those with few points share the lock of their lane.
-    /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. `longer` is told the backlog
-    /// when it has become longer, on the way and at the end, under none.
+    /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. `grown` is called
+    /// when the backlog or the memory in use has become more, on the way and at the end, under none.
     pub(crate) fn accept<'a>(
         &self,
         runs: impl IntoIterator<Item = &'a [Point]>,
         admit: impl Fn() -> Result<()>,
-        longer: impl Fn(u64),
+        grown: impl Fn(),
     ) -> Result<()> {
         let mut lane = None;
-        let backlog = Cell::new(None);
-        let note = |longer: Option<u64>| backlog.set(longer.or(backlog.get()));
+        let untold = Cell::new(false);
+        let note = |more| untold.set(untold.get() || more);
         // With no lock held.
-        let tell = || backlog.take().into_iter().for_each(&longer);
+        let tell = || {
+            if untold.take() {
+                grown();
+            }
+        };
         for (number, points) in runs.into_iter().enumerate() {
             let tag = points[0].tag_id();
             let shard = self.index(tag);
@@ -367,53 +424,112 @@ impl Buffers {
             if lane.is_none() {
                 tell();
             }
-            match &self.lanes {
-                Some(lanes) if !self.is_many(points) => {
-                    let let_go = |lane: &mut Lane| note(self.take_in(lane, shard));
-                    let held = lanes.lane_for((tag, shard), lane.take(), let_go);
-                    let held = lane.insert(held);
+            if let Some(lanes) = &self.lanes {
+                let let_go = |lane: &mut Lane| note(self.take_in(lane, shard, Inbound::All));
+                let held = lanes.lane_for((tag, shard), lane.take(), let_go);
+                let held = lane.insert(held);
+                if !self.is_many(points) {
                     admit()?;
                     if held.push(shard, points) + self.limits.few() > self.limits.inbox_points {
-                        note(self.take_in(held, shard));
+                        note(self.make_room(held, shard));
                     }
+                    continue;
                 }
-                lanes => {
-                    drop(lane.take());
-                    // What came before it.
-                    if let Some(mut waiting) = lanes.as_ref().and_then(|lanes| lanes.find(tag)) {
-                        note(self.take_in(&mut waiting, shard));
-                    }
-                    let mut guard = self.lock_at(shard);
-                    admit()?;
-                    guard.push(tag, points, &self.limits);
-                    note(self.count(shard, &mut guard));
+                // What came before them. What comes meanwhile waits for the lane: a sync that logs it there must not find these behind it.
+                note(self.take_in(held, shard, Inbound::All));
+                if plant::on(Bug::T6) {
+                    lane = None;
                 }
             }
+            let mut guard = self.lock_at(shard);
+            admit()?;
+            guard.push(tag, points, &self.limits);
+            note(self.count(shard, &mut guard));
         }
         drop(lane);
         tell();
         Ok(())
     }
 
-    /// Brings what waits in a lane for a shard into the buffers there. Returns the backlog if it is longer now.
-    fn take_in(&self, lane: &mut Lane, index: usize) -> Option<u64> {
+    /// Brings what waits in a lane for a shard into the buffers there. Returns whether the backlog, or what is in frames, has become more.
+    fn take_in(&self, lane: &mut Lane, index: usize, which: Inbound) -> bool {
         let (inbox, room) = lane.inbox(index);
-        if inbox.is_empty() {
-            return None;
+        if inbox.len() == 0 {
+            return false;
         }
         let mut shard = self.lock_at(index);
-        shard.take_in(inbox, room, &self.limits);
+        shard.take_in(inbox, which, room, &self.limits);
+        inbox.tags = shard.tags.len();
         self.count(index, &mut shard)
     }
 
-    /// Brings into the buffers what waits for them: before a pass over more than full batches.
-    pub(crate) fn take_in_all(&self) {
-        let lanes = self.lanes.iter().flat_map(Lanes::used).skip(plant::on(Bug::T3).into());
-        for mut lane in lanes {
+    /// Likewise, of an inbox that is full. If half of it is logged that is enough: the rest may still be logged from there.
+    fn make_room(&self, lane: &mut Lane, index: usize) -> bool {
+        let (inbox, _) = lane.inbox(index);
+        let half = 2 * inbox.logged().0.len() >= inbox.len();
+        self.take_in(lane, index, if half { Inbound::Logged } else { Inbound::All })
+    }
+
+    /// Brings what is logged in the lanes into the buffers.
+    fn take_in_logged(&self) {
+        for mut lane in self.lanes.iter().flat_map(Lanes::used) {
             for shard in 0..self.shards.len() {
-                self.take_in(&mut lane, shard);
+                if !lane.inbox(shard).0.logged().0.is_empty() {
+                    self.take_in(&mut lane, shard, Inbound::Logged);
+                }
             }
         }
+    }
+
+    /// Appends what waits in the lanes, from there. Where a buffer of a shard has something for the log, which comes first,
+    /// what waits for that shard goes to the buffers instead, so that a pass has to follow.
+    fn append_lanes(&self, append: &mut AppendBatch) -> Result<Drained> {
+        let mut short = ShortTails::new(self.limits.mixed_points);
+        for mut lane in self.lanes.iter().flat_map(Lanes::used).skip(plant::on(Bug::T3).into()) {
+            let drained = self.append_lane(&mut lane, append, &mut short);
+            // Whatever has come of it, as in `append_some`.
+            let mut points = 0;
+            for (share, first_lsn) in short.take_appended() {
+                let (inbox, _) = lane.inbox(self.index(share.tag));
+                inbox.note_logged(share.count as usize, first_lsn);
+                points += u64::from(share.count);
+            }
+            self.bytes.fetch_add(points * size_of::<Entry>() as u64, Ordering::Relaxed);
+            let drained = drained?;
+            if drained != Drained::All {
+                return Ok(drained);
+            }
+        }
+        Ok(Drained::All)
+    }
+
+    fn append_lane(
+        &self,
+        lane: &mut Lane,
+        append: &mut AppendBatch,
+        short: &mut ShortTails,
+    ) -> Result<Drained> {
+        for shard in 0..self.shards.len() {
+            let (inbox, _) = lane.inbox(shard);
+            // While the lane is locked none of its tags' points come to the shard, so this stays true.
+            let others_first = self.unlogged.has(shard) && !plant::on(Bug::B12);
+            if others_first || inbox.has_several() {
+                self.take_in(lane, shard, Inbound::All);
+            }
+            let (inbox, _) = lane.inbox(shard);
+            for points in inbox.unlogged().chunk_by(|a, b| a.tag == b.tag) {
+                for points in points.chunks(short.points_max()) {
+                    if short.is_full_for(points.len()) {
+                        let drained = short.append(append)?;
+                        if drained != Drained::All {
+                            return Ok(drained);
+                        }
+                    }
+                    short.push(points[0].tag_id(), points);
+                }
+            }
+        }
+        short.append(append)
     }
 
     /// Whether points of one tag are too many for an inbox.
@@ -421,14 +537,17 @@ impl Buffers {
         points.len() > self.limits.few()
     }
 
-    /// Brings the counts and the marks of all shards up to date with a locked one. Returns the backlog if it is longer now.
-    fn count(&self, index: usize, shard: &mut Shard) -> Option<u64> {
+    /// Brings the counts and the marks of all shards up to date with a locked one. Returns whether the backlog, or the memory for what is in frames, has become more.
+    fn count(&self, index: usize, shard: &mut Shard) -> bool {
         self.unlogged.put(index, !shard.unlogged.is_empty());
         self.waiting.put(index, !shard.waiting.is_empty());
-        match std::mem::take(&mut shard.maker.appended_bytes) {
-            0 => {}
-            // Less, if points have become a run.
-            bytes => drop(self.bytes.fetch_add(bytes as u64, Ordering::Relaxed)),
+        let (points, bytes) = shard.maker.take_counts();
+        if bytes != 0 {
+            // Less, if many points have become a run.
+            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        if points != 0 {
+            self.backlog.0.fetch_add(points as u64, Ordering::AcqRel);
         }
         let sealed = std::mem::take(&mut shard.newly_sealed);
         if plant::on(Bug::C5) {
@@ -437,14 +556,7 @@ impl Buffers {
         } else if sealed > 0 {
             self.sealed.fetch_add(sealed, Ordering::Relaxed);
         }
-        match std::mem::take(&mut shard.maker.waiting_points) {
-            more @ 1.. => Some(self.backlog.0.fetch_add(more as u64, Ordering::AcqRel) + more as u64),
-            0 => None,
-            fewer => {
-                self.backlog.0.fetch_sub(fewer.unsigned_abs(), Ordering::AcqRel);
-                None
-            }
-        }
+        points > 0 || bytes > 0
     }
 
     /// Points that are encoded and not in the log yet.
@@ -452,14 +564,40 @@ impl Buffers {
         self.backlog.0.load(Ordering::Acquire)
     }
 
-    /// Appends what the shards from `from` on have for the log, and seals the buffers that have grown to a block. Says in `from` how far
-    /// it has come.
-    pub(crate) fn append_tails(
+    /// Appends what this call wants, and seals the buffers that have grown to a block. `make_room` is called, with no lock held,
+    /// when the log has none for a frame of so many bytes.
+    ///
+    /// # Errors
+    /// Those of the two functions; what has not been appended then is where it was.
+    pub(crate) fn append(
         &self,
         which: Tails,
-        from: &mut usize,
         append: &mut AppendBatch,
-    ) -> Result<Drained> {
+        make_room: impl Fn(u64) -> Result<()>,
+    ) -> Result<()> {
+        // Whole batches first: a pass over short tails locks several shards at a time, and should have little to do there. A sync
+        // goes through the tails before the lanes, so that what waits in these can be logged there.
+        let passes = match which {
+            Tails::Full => &[Pass::Tails(Tails::Full)][..],
+            Tails::Due => &[Pass::Tails(Tails::Full), Pass::Lanes, Pass::Tails(Tails::Due)],
+            Tails::All => {
+                &[Pass::Tails(Tails::Full), Pass::Tails(Tails::All), Pass::Lanes, Pass::Tails(Tails::All)]
+            }
+        };
+        for pass in passes {
+            let mut from = 0;
+            while let Drained::NeedsRoom { frame_bytes } = match pass {
+                Pass::Tails(which) => self.append_tails(*which, &mut from, append)?,
+                Pass::Lanes => self.append_lanes(append)?,
+            } {
+                make_room(frame_bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what the shards from `from` on have for the log. Says in `from` how far it has come.
+    fn append_tails(&self, which: Tails, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
         match which {
             Tails::Full => self.append_waiting(from, append),
             Tails::All | Tails::Due => self.append_all(which, from, append),
@@ -568,6 +706,10 @@ impl Buffers {
 
     /// Seals what a flush of this scope takes, and returns it: by tag, and of one tag the oldest first.
     pub(crate) fn seal(&self, scope: Scope) -> Vec<Arc<Sealed>> {
+        if !plant::on(Bug::B11) {
+            // It keeps segments busy, too.
+            self.take_in_logged();
+        }
         let mut sealed = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
             let mut shard = shard.0.lock();

@@ -1,8 +1,9 @@
-//! Short tails on their way into the log: points of many tags for one frame.
+//! A few points each of many tags, on their way into the log in one frame.
 //!
-//! A sync finds a few points each of many tags. A frame of its own has a header for each of them that is larger than they are, so
-//! they are gathered, over as many shards as it takes, and appended together. The tails keep them: in memory they wait
-//! for more, to become a run that is worth its header, and only remember that the log has them.
+//! A sync finds a few points each of many tags, in inboxes and as short tails. A frame of its own has a header for each of them that
+//! is larger than they are, so they are gathered, over as many shards as it takes, and appended together. They stay where they
+//! are: in memory they wait for more, to become a run that is worth its header, and it is only remembered that the log has
+//! them.
 //!
 //! ```text
 //!   shard 0 (locked)          shard 1 (locked)
@@ -11,7 +12,7 @@
 //! ```
 //!
 //! Until the frame has its position the shards stay locked, one behind the other by their numbers: nobody else can append a
-//! tag's next points before these.
+//! tag's next points before these. Of inboxes their lane stays locked, as the tags in it are not in the log's reach otherwise.
 
 use super::tag::{AppendBatch, Drained};
 use crate::codec::mixed::{Batch, Share};
@@ -19,7 +20,7 @@ use crate::codec::run::Encoder;
 use crate::error::Result;
 use crate::lsn::{Append, Lsn};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, TagId};
+use crate::point::{Entry, Measured, TagId};
 use std::iter::Peekable;
 use std::vec::Drain;
 
@@ -28,7 +29,7 @@ const ENOUGH: usize = 256;
 /// Nor more than so many: their writers wait meanwhile.
 pub(super) const SHARDS_MAX: usize = 16;
 
-/// Short tails of shards that are locked.
+/// Points of tails, or of inboxes, that are locked.
 #[derive(Default)]
 pub(super) struct ShortTails {
     /// Of a frame, at most.
@@ -47,9 +48,14 @@ impl ShortTails {
         ShortTails { points_max, ..ShortTails::default() }
     }
 
-    /// Whether these points must have another frame than those that are here.
-    pub(super) fn is_full_for(&self, tail: &[Entry]) -> bool {
-        !self.shares.is_empty() && self.entries.len() + tail.len() > self.points_max
+    /// Whether so many points must have another frame than those that are here.
+    pub(super) fn is_full_for(&self, points: usize) -> bool {
+        !self.shares.is_empty() && self.entries.len() + points > self.points_max
+    }
+
+    /// Points of a frame, at most.
+    pub(super) fn points_max(&self) -> usize {
+        self.points_max
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,9 +66,9 @@ impl ShortTails {
         self.entries.len() >= ENOUGH
     }
 
-    pub(super) fn push(&mut self, tag: TagId, tail: &[Entry]) {
-        self.shares.push(Share { tag, count: tail.len() as u32 });
-        self.entries.extend_from_slice(tail);
+    pub(super) fn push(&mut self, tag: TagId, points: &[impl Measured]) {
+        self.shares.push(Share { tag, count: points.len() as u32 });
+        self.entries.extend(points.iter().map(Measured::to_entry));
     }
 
     /// Appends those that are in no frame, if there are any, in one.

@@ -73,12 +73,17 @@ struct Encoded {
 pub(crate) struct RunMaker {
     encoder: Encoder,
     /// Points in runs that wait for the log.
-    pub(super) waiting_points: i64,
+    waiting_points: i64,
     /// Bytes of points that are in frames.
-    pub(super) appended_bytes: i64,
+    appended_bytes: i64,
 }
 
 impl RunMaker {
+    /// By how many points and bytes it has become more since this was last asked.
+    pub(super) fn take_counts(&mut self) -> (i64, i64) {
+        (std::mem::take(&mut self.waiting_points), std::mem::take(&mut self.appended_bytes))
+    }
+
     fn make(&mut self, runs: &mut Runs, points: &[impl Measured]) {
         runs.encode(&mut self.encoder, points);
         self.waiting_points += points.len() as i64;
@@ -187,11 +192,37 @@ impl TagBuffer {
         self.mark_logged(first_lsn, logged_max, maker);
     }
 
+    /// Accepts points that are in frames already, and counted as such: those of an inbox that a sync has logged from there. Their
+    /// positions are not before `first_lsn`, and all before `end_lsn`.
+    pub(super) fn accept_logged(
+        &mut self,
+        points: &[Point],
+        (first_lsn, end_lsn): (Lsn, Lsn),
+        logged_max: usize,
+        maker: &mut RunMaker,
+    ) {
+        assert_eq!((self.waiting_points(), self.tail_points()), (0, 0), "it was logged before they were");
+        self.tail.extend(points.iter().map(Measured::to_entry));
+        // The inbox may have come to the tag with points of others that were logged before what is here.
+        let first_lsn = if plant::on(Bug::B10) { first_lsn } else { first_lsn.max(self.encoded.end_lsn) };
+        self.note_logged((first_lsn, end_lsn), points.len(), logged_max, maker);
+    }
+
     /// The tail is in a frame. It stays where it is, until it and what comes make a run of their own: of `logged_max` points.
     pub(super) fn mark_logged(&mut self, first_lsn: Lsn, logged_max: usize, maker: &mut RunMaker) {
         let points = self.tail_points();
-        self.mark_appended(first_lsn, first_lsn.advance(points as u64), 0);
         maker.appended_bytes += (points * size_of::<Entry>()) as i64;
+        self.note_logged((first_lsn, first_lsn.advance(points as u64)), points, logged_max, maker);
+    }
+
+    fn note_logged(
+        &mut self,
+        (first_lsn, end_lsn): (Lsn, Lsn),
+        points: usize,
+        logged_max: usize,
+        maker: &mut RunMaker,
+    ) {
+        self.mark_appended(first_lsn, end_lsn, 0);
         self.logged += points;
         self.tail_is_old = false;
         if self.logged >= logged_max {
@@ -296,12 +327,15 @@ impl TagBuffer {
         true
     }
 
-    /// Seals before one more batch would not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
-    pub(super) fn seal_if_full(&mut self, limits: &Limits, maker: &mut RunMaker) -> bool {
+    /// Whether one more batch might not fit: a block of 4,096 points and one of 4 cost more than one of 4,000.
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
         let points = self.appended_points();
-        points + limits.batch_points > limits.block_points
-            && 2 * points >= limits.block_points
-            && self.seal(maker)
+        points + limits.batch_points > limits.block_points && 2 * points >= limits.block_points
+    }
+
+    /// Seals if one more batch might not fit.
+    pub(super) fn seal_if_full(&mut self, limits: &Limits, maker: &mut RunMaker) -> bool {
+        self.is_full(limits) && self.seal(maker)
     }
 
     /// The sealed part, oldest first.

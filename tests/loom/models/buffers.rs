@@ -5,7 +5,7 @@ use super::disk::MemDisk;
 use super::engine::{open, query, reopened};
 use super::log::{config, tag};
 use super::{Model, Twin, all, bounded, together};
-use crate::buffer::{Buffers, Drained, Scope, Tails};
+use crate::buffer::{Buffers, Scope, Tails};
 use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::lsn::{Append, Lsn};
@@ -109,13 +109,12 @@ pub(super) const SEALED_COUNT: Model = Model {
 /// Accepts a point and appends what there is to append.
 fn append_one(buffers: &Buffers, log: &AtomicU64) {
     let point = [Point::new(tag(0).get(), 0, 0.5)];
-    buffers.accept([&point[..]], || Ok(()), |_| ()).expect("admitted");
+    buffers.accept([&point[..]], || Ok(()), || ()).expect("admitted");
     let append = &mut |_: &Batch| {
         let first_lsn = Lsn(log.fetch_add(1, Ordering::Relaxed));
         Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(1) })
     };
-    let appended = buffers.append_tails(Tails::Full, &mut 0, append);
-    assert_eq!(appended.expect("memory"), Drained::All);
+    buffers.append(Tails::Full, append, |_| panic!("there is room")).expect("memory");
 }
 
 /// What the first thread's flush calls checkpointed is not what the others append meanwhile.
