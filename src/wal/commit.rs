@@ -10,10 +10,51 @@
 //!   sync 7                        ├──────────────────┤
 //!   waits         ●──── for 7 ───────────────────────►  asleep all the time, also when 6 ends
 //! ```
+//!
+//! Those whom a sync has released come back with their next points while the next one is about to begin: a leader that knows of
+//! others lets them go first, for a moment.
 
+use super::turn::{Turn, Why};
 use super::{Log, State};
 use crate::error::Result;
 use crate::lsn::Lsn;
+use crate::sync::{IS_CHECKED, Stopwatch, thread};
+use std::time::Duration;
+
+/// So often a leader lets others go first before it writes: with nobody there that takes some microseconds. No checker is asked to go
+/// through that; none of its threads takes time.
+const YIELDS: usize = if IS_CHECKED { 0 } else { 10 };
+/// When that has taken so long, it is enough.
+const WAY: Duration = Duration::from_micros(100);
+/// When it has taken so long, every processor has something else to do, and gave it a time slice of its own:
+const SLICE: Duration = Duration::from_micros(500);
+/// for so many commits nobody gives way then.
+const BUSY_COMMITS: u32 = 200;
+
+/// Lets other threads go first, for a moment. `false` if that has taken much longer.
+fn give_way() -> bool {
+    let watch = Stopwatch::start();
+    (0..YIELDS).take_while(|_| watch.elapsed() < WAY).for_each(|_| thread::yield_now());
+    watch.elapsed() < SLICE
+}
+
+/// Whether committers come together.
+#[derive(Default)]
+pub(super) struct Company {
+    /// Some thread has had to wait since the last commit began.
+    pub(super) waited: bool,
+    /// Commits for which nobody is waited for.
+    far: u32,
+}
+
+impl Company {
+    /// Asked once by each commit.
+    fn is_expected(&mut self) -> bool {
+        let is_near = self.far == 0;
+        self.far = self.far.saturating_sub(1);
+        std::mem::take(&mut self.waited) && is_near
+    }
+}
 
 impl Log {
     /// Returns when everything below `target` is durable.
@@ -30,5 +71,18 @@ impl Log {
             turn.commit()?;
         }
         Ok(())
+    }
+}
+
+impl Turn<'_> {
+    /// Writes and syncs everything appended so far.
+    fn commit(&mut self) -> Result<()> {
+        // Those whom the last sync has released are on their way here with their next points: better one sync for all of them
+        // than one for who came first, and one for the others.
+        let expected = self.log.lock().company.is_expected();
+        if expected && !give_way() {
+            self.log.lock().company.far = BUSY_COMMITS;
+        }
+        self.sync_out(Why::Commit)
     }
 }

@@ -130,7 +130,7 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Its points in the order in which they were accepted; of several tags, one tag's behind the other's.
+    /// Its points in the order in which they were accepted; of several tags, one share behind the other.
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(self.header.count as usize);
         match self.kind {

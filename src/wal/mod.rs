@@ -31,9 +31,10 @@ use crate::health::Health;
 use crate::lsn::{Append, Generation, Lsn};
 use crate::plant::{self, Bug};
 use crate::sync::{Arc, Condvar, Guard, Mutex, Rank};
+use commit::Company;
 use frame::FrameHeader;
 use ring::{Next, Ring};
-use turn::{Company, Io};
+use turn::Io;
 
 /// The name of a segment: `wal-SLOT.log` in stream 0, `wal-STREAM-SLOT.log` in the others.
 pub(crate) fn segment_name(stream: usize, slot: usize) -> String {

@@ -18,43 +18,7 @@ use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::sync::{Arc, Condvar, IS_CHECKED, Stopwatch, thread};
-use std::time::Duration;
-
-/// So often a leader lets others go first before it writes: with nobody there that takes some microseconds. No checker is asked to go
-/// through that; none of its threads takes time.
-const YIELDS: usize = if IS_CHECKED { 0 } else { 10 };
-/// When that has taken so long, it is enough.
-const WAY: Duration = Duration::from_micros(100);
-/// When it has taken so long, every processor has something else to do, and gave it a time slice of its own:
-const SLICE: Duration = Duration::from_micros(500);
-/// for so many commits nobody gives way then.
-const BUSY_COMMITS: u32 = 200;
-
-/// Lets other threads go first, for a moment. `false` if that has taken much longer.
-fn give_way() -> bool {
-    let watch = Stopwatch::start();
-    (0..YIELDS).take_while(|_| watch.elapsed() < WAY).for_each(|_| thread::yield_now());
-    watch.elapsed() < SLICE
-}
-
-/// Whether committers come together.
-#[derive(Default)]
-pub(super) struct Company {
-    /// Some thread has had to wait since the last commit began.
-    waited: bool,
-    /// Commits for which nobody is waited for.
-    far: u32,
-}
-
-impl Company {
-    /// Asked once by each commit.
-    fn is_expected(&mut self) -> bool {
-        let is_near = self.far == 0;
-        self.far = self.far.saturating_sub(1);
-        std::mem::take(&mut self.waited) && is_near
-    }
-}
+use crate::sync::{Arc, Condvar, thread};
 
 /// For the planted bug L1: looks at a turn that others have.
 const PATIENCE: u32 = 200;
@@ -70,7 +34,7 @@ pub(super) struct Io {
 
 /// Why staged frames are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+pub(super) enum Why {
     /// To have the memory free, or to have them survive the process.
     Write,
     /// To sync them: what follows begins in a new sector.
@@ -91,7 +55,7 @@ pub(crate) enum Room {
 
 /// The turn, until it is dropped.
 pub(super) struct Turn<'a> {
-    log: &'a Log,
+    pub(super) log: &'a Log,
     io: Io,
     /// A write or a sync has begun and not ended: the disk has panicked, if the turn is dropped now.
     at_disk: bool,
@@ -267,17 +231,8 @@ impl Turn<'_> {
         Ok(covered)
     }
 
-    /// Writes and syncs everything appended so far.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        // Those whom the last sync has released are on their way here with their next points: better one sync for all of them
-        // than one for who came first, and one for the others.
-        if self.log.lock().company.is_expected() && !give_way() {
-            self.log.lock().company.far = BUSY_COMMITS;
-        }
-        self.sync_out(Why::Commit)
-    }
-
-    fn sync_out(&mut self, why: Why) -> Result<()> {
+    /// Writes what is staged, and syncs it.
+    pub(super) fn sync_out(&mut self, why: Why) -> Result<()> {
         let synced = self.write_out(why).and_then(|covered| self.sync(covered));
         if synced.is_err() && !plant::on(Bug::C13) {
             // Whom it should have covered waits for the next one, too.
