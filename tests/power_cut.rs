@@ -173,6 +173,8 @@ struct Sum {
     with_replay: u64,
     calls: u64,
     explained: Explained,
+    /// Names that a file system has brought back from before a sync.
+    revived: u64,
 }
 
 impl Sum {
@@ -184,6 +186,7 @@ impl Sum {
         self.with_replay += other.with_replay;
         self.calls += other.calls;
         self.explained.add(&other.explained);
+        self.revived += other.revived;
     }
 
     fn to_text(&self) -> String {
@@ -192,7 +195,7 @@ impl Sum {
         format!(
             "{} cuts ({killed} at rest, {written_back} after a write-back, {shut_down} in a running file system), {} \
              acked points compared, {} more survived, {} recoveries with replay; {} calls modelled, {} sectors \
-             explained: of the unsynced {} kept, {} lost, {} torn; {} of {} unsynced names lost",
+             explained: of the unsynced {} kept, {} lost, {} torn; {} of {} unsynced names lost, {} came back",
             self.cuts,
             self.acked,
             self.more,
@@ -203,7 +206,8 @@ impl Sum {
             explained.lost,
             explained.torn,
             explained.names_lost,
-            explained.name_changes
+            explained.name_changes,
+            self.revived
         )
     }
 }
@@ -230,7 +234,7 @@ fn cut_repeatedly(system: &'static FileSystem, cuts: usize) -> Result<Sum, Strin
         let story = format!("{}, cut {cut} ({how:?}, judged {place:?})", system.name);
         let explained = bench.explain(&life);
         let judged = bench.judge(&life, place).unwrap_or_else(|violation| panic!("{story}: {violation}"));
-        let explained = explained.unwrap_or_else(|why| {
+        let (explained, revived) = explained.unwrap_or_else(|why| {
             let last: Vec<_> = life.calls.iter().rev().take(12).collect();
             panic!(
                 "{story}: THE MODEL IS TOO KIND, no simulated crash leaves what a real one has left: {why}; its last \
@@ -244,6 +248,7 @@ fn cut_repeatedly(system: &'static FileSystem, cuts: usize) -> Result<Sum, Strin
         sum.with_replay += u64::from(judged.replayed > 0);
         sum.calls += life.calls.len() as u64;
         sum.explained.add(&explained);
+        sum.revived += revived;
     }
     Ok(sum)
 }
@@ -340,7 +345,8 @@ impl Bench {
     }
 
     /// What survived is one of the images that a simulated crash, after the same calls, may leave.
-    fn explain(&self, life: &Life) -> Result<Explained, Unexplained> {
+    /// What the survivors say of the simulated disk, and how many names have come back that no simulated crash brings back.
+    fn explain(&self, life: &Life) -> Result<(Explained, u64), Unexplained> {
         let disk = simulated(&life.before);
         let mut player = Player::new(Arc::new(disk.clone()));
         for Begun { call, ok } in &life.calls {
@@ -355,7 +361,18 @@ impl Bench {
                 )));
             }
         }
-        disk.explain(&contents(&self.volume.store()))
+        let mut found = contents(&self.volume.store());
+        let explained = disk.explain(&found).map(|explained| (explained, 0));
+        if explained.is_ok() || !self.volume.system.revives_names {
+            return explained;
+        }
+        let mut revived = 0;
+        for Begun { call, .. } in &life.calls {
+            if let Call::Rename { from, .. } = call {
+                revived += u64::from(found.remove(from).is_some());
+            }
+        }
+        disk.explain(&found).map(|explained| (explained, revived))
     }
 }
 
