@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! offset  bytes
-//!      0      4  count of tags, 2 at least
+//!      0      4  count of shares, 2 at least: points of one tag that stand together
 //!      4      4  the smallest tag, never 0
-//!      8      4  the smallest count of points that a tag has, never 0
+//!      8      4  the smallest count of points that a share has, never 0
 //!     12      1  bits of a tag
 //!     13      1  bits of a count
 //!     14      2  zeros
-//!     16      …  tags, packed: how much above the smallest one
-//!      …      …  counts of points, packed, likewise
-//!      …      …  a run (`codec/run.rs`): the points of the first tag, then those of the second, …
+//!     16      …  tags of the shares, packed: how much above the smallest one
+//!      …      …  their counts of points, packed, likewise
+//!      …      …  a run (`codec/run.rs`): the points of the first share, then those of the second, …
 //! ```
+//!
+//! A tag may have several shares: its points come in their order.
 //!
 //! It is what a frame carries when a sync finds a few points each of many tags: a frame for each would be ten times as long.
 
@@ -161,6 +163,16 @@ mod tests {
         let mut decoded = Vec::new();
         mixed.run.for_each(|entry| decoded.push(bits(&entry)));
         assert_eq!(decoded, entries.iter().map(bits).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_tag_may_have_several_shares() {
+        let shares = [(3, 1), (4, 2), (3, 1), (3, 2)];
+        let shares = shares.map(|(tag, count)| Share { tag: TagId::new(tag).unwrap(), count });
+        let entries = [Entry { ts_us: 5, value: 0.5, quality: 192 }; 6];
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &mut Encoder::default(), &shares, &entries);
+        assert_eq!(Mixed::parse(&bytes).unwrap().shares, shares);
     }
 
     #[test]
