@@ -15,6 +15,7 @@
 //! | `damage` | bytes that nobody wrote: refused with file and offset, and nothing is destroyed (I6) |
 //! | `faults` | a disk that fails: a failed write loses nothing (I9), a failed sync is final (I8) |
 //! | `files` | the files that a flush writes and a query reads: how many, and how often each is opened or replaced |
+//! | `cache` | what queries have read, and whether they read it again |
 //! | `original` | the suites of the report that this project starts from, by name and size, with assertions |
 //!
 //! Nothing here sleeps, reads a clock or starts the engine's own thread, unless a test says so: a failure is a failure
@@ -24,6 +25,8 @@
 mod background;
 #[path = "api/backlog.rs"]
 mod backlog;
+#[path = "api/cache.rs"]
+mod cache;
 #[path = "api/damage.rs"]
 mod damage;
 #[path = "api/durable.rs"]

@@ -132,6 +132,14 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_takes_all_the_room_is_kept() {
+        let (named, block) = block((1, 512), 3);
+        let cache = BlockCache::new(u64::from(named.len));
+        cache.keep(&named, &block);
+        assert!(cache.get(&named).is_some());
+    }
+
+    #[test]
     fn without_room_nothing_is_kept() {
         let cache = BlockCache::new(0);
         let (named, block) = block((1, 512), 3);

@@ -174,3 +174,32 @@ fn tags_that_share_an_owner_are_handed_over_together() {
         assert_eq!(engine.query(1, ..).unwrap().len(), 41);
     }
 }
+
+/// A sync finds a point each of many tags: they share a frame, from where they wait, and are as durable as any.
+#[test]
+fn a_sync_logs_an_inbox_from_where_it_is_and_a_flush_takes_it_from_there() {
+    for flushes in [false, true] {
+        let disk = SimDisk::new(Timeline::default());
+        let engine = open_sim(&disk, &config());
+        let write_each = |n| (1..=7).for_each(|tag| engine.write(point(tag, n)).unwrap());
+        // The first sync learns how many tags there are.
+        for n in 0..2 {
+            write_each(n);
+            let frames = engine.stats().frames;
+            engine.sync().unwrap();
+            assert_eq!(engine.stats().frames, frames + 1);
+        }
+        write_each(2);
+        (1..=7).for_each(|tag| assert_holds(&engine, tag, &points(tag, 3)));
+        if flushes {
+            engine.flush().unwrap();
+            assert_eq!(engine.stats().buffered_points, 0);
+        }
+        let survivor = open_sim(&power_cut(&disk, 7), &config());
+        let kept = if flushes { 3 } else { 2 };
+        for tag in 1..=7 {
+            assert!(survivor.query(tag, ..).unwrap().starts_with(&points(tag, kept)), "tag {tag}");
+        }
+        assert_eq!(survivor.recovery_report().points_replayed == 0, flushes);
+    }
+}
