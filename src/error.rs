@@ -102,3 +102,16 @@ impl Error {
         matches!(self, Error::Io { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_shown_with_its_place_and_what_should_be_there() {
+        let Error::Corrupt(damage) = Error::corrupt("wal-000.log", 512, "a frame") else {
+            panic!("it is damage");
+        };
+        assert_eq!(damage.to_string(), "wal-000.log at offset 512: expected a frame");
+    }
+}

@@ -60,3 +60,13 @@ pub(crate) enum Append {
     /// frame of so many bytes.
     NoRoom { frame_bytes: u64 },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_shown_as_epoch_and_segment() {
+        assert_eq!(Generation { epoch: 3, seq: 12 }.to_string(), "3.12");
+    }
+}

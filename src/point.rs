@@ -172,6 +172,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_tag_is_shown_as_its_number() {
+        assert_eq!(TagId::new(4_000_000_000).unwrap().to_string(), "4000000000");
+    }
+
+    #[test]
     fn the_stream_of_a_tag_never_changes() {
         let streams =
             |count| [1, 2, 3, 4, 5, 1000, u32::MAX].map(|tag| TagId::new(tag).unwrap().stream(count));
