@@ -23,6 +23,11 @@ macro_rules! bugs {
                 match self { $(Bug::$name => stringify!($name),)* }
             }
 
+            /// The bug of this name.
+            pub fn named(name: &str) -> Option<Bug> {
+                Bug::ALL.iter().copied().find(|bug| bug.name() == name)
+            }
+
             /// The mistake, in one sentence.
             pub fn what(self) -> &'static str {
                 match self { $(Bug::$name => $what,)* }

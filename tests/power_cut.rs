@@ -344,8 +344,8 @@ impl Bench {
         Ok(Judged { acked, more, replayed: engine.recovery_report().points_replayed })
     }
 
-    /// What survived is one of the images that a simulated crash, after the same calls, may leave.
-    /// What the survivors say of the simulated disk, and how many names have come back that no simulated crash brings back.
+    /// What survived is one of the images that a simulated crash, after the same calls, may leave: how much of what was unsynced it
+    /// kept, and how many names there are besides, which no simulated crash brings back.
     fn explain(&self, life: &Life) -> Result<(Explained, u64), Unexplained> {
         let disk = simulated(&life.before);
         let mut player = Player::new(Arc::new(disk.clone()));

@@ -29,7 +29,7 @@ fn every_saved_tape_keeps_its_promises() {
         let outcome = drivers::run(Chooser::from_tape(file.tape.clone()), setting);
         assert_eq!(outcome.violation, None, "{}: {}", path.display(), file.story);
         if let Some(name) = file.plant {
-            let plant = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+            let plant = Bug::named(&name);
             assert!(plant.is_some(), "{}: {name} is no planted bug", path.display());
             let outcome = drivers::run(Chooser::from_tape(file.tape), Setting { plant, ..setting });
             assert!(outcome.violation.is_some(), "{} tells nothing any more", path.display());

@@ -13,9 +13,9 @@
 //!
 //! What a tag's points must not do is overtake each other. So all that wait are in one lane, that of their *owner*: tags
 //! with the same bits of their hash share an entry in the table of owners, and a call goes to the lane that stands there, whoever
-//! makes it: a small one to leave its points, a large one to bring its points to their buffer behind those that wait. An entry is changed under the lock of the lane that it names, after that lane has let go of the points it
-//! concerns; so who finds his lane named there with its lock in his hands is right. A lane in which others often come by hands
-//! over the entry.
+//! makes it: a small one to leave its points, a large one to bring its points to their buffer behind those that wait. An entry
+//! is changed under the lock of the lane that it names, after that lane has let go of the points it concerns; so who finds his
+//! lane named there with its lock in his hands is right. A lane in which others often come by hands over the entry.
 
 use super::shard::{Padded, are_several};
 use crate::lsn::Lsn;
@@ -59,7 +59,7 @@ impl Inbox {
 
     /// Whether some of a tag are among those that are not: then they are worth bringing to their buffers.
     pub(super) fn has_several(&self) -> bool {
-        !self.unlogged().is_empty() && are_several(self.unlogged().len(), self.tags)
+        are_several(self.unlogged().len(), self.tags)
     }
 
     /// The next points, so many, are in a frame.

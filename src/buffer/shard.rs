@@ -158,13 +158,10 @@ impl Shard {
                 }
             }
             if wanted && buffer.tail_points() > 0 {
-                if short.is_full_for(buffer.tail_points()) {
-                    let drained = short.append(append)?;
-                    if drained != Drained::All {
-                        return Ok(drained);
-                    }
+                let drained = short.add(buffer.tag(), buffer.tail(), append)?;
+                if drained != Drained::All {
+                    return Ok(drained);
                 }
-                short.push(buffer.tag(), buffer.tail());
             }
         }
         Ok(Drained::All)
@@ -519,13 +516,10 @@ impl Buffers {
             let (inbox, _) = lane.inbox(shard);
             for points in inbox.unlogged().chunk_by(|a, b| a.tag == b.tag) {
                 for points in points.chunks(short.points_max()) {
-                    if short.is_full_for(points.len()) {
-                        let drained = short.append(append)?;
-                        if drained != Drained::All {
-                            return Ok(drained);
-                        }
+                    let drained = short.add(points[0].tag_id(), points, append)?;
+                    if drained != Drained::All {
+                        return Ok(drained);
                     }
-                    short.push(points[0].tag_id(), points);
                 }
             }
         }

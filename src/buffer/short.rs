@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Until the frame has its position the shards stay locked, one behind the other by their numbers: nobody else can append a
-//! tag's next points before these. Of inboxes their lane stays locked, as the tags in it are not in the log's reach otherwise.
+//! tag's next points before these. For those of an inbox its lane stays locked: nobody else can reach them, or accept what comes
+//! behind them.
 
 use super::tag::{AppendBatch, Drained};
 use crate::codec::mixed::{Batch, Share};
@@ -48,8 +49,24 @@ impl ShortTails {
         ShortTails { points_max, ..ShortTails::default() }
     }
 
+    /// Adds points of a tag. If they must have another frame than those that are here, these are appended first; when the log has no
+    /// room for that, nothing is added.
+    pub(super) fn add(
+        &mut self,
+        tag: TagId,
+        points: &[impl Measured],
+        append: &mut AppendBatch,
+    ) -> Result<Drained> {
+        let drained = if self.is_full_for(points.len()) { self.append(append)? } else { Drained::All };
+        if drained == Drained::All {
+            self.shares.push(Share { tag, count: points.len() as u32 });
+            self.entries.extend(points.iter().map(Measured::to_entry));
+        }
+        Ok(drained)
+    }
+
     /// Whether so many points must have another frame than those that are here.
-    pub(super) fn is_full_for(&self, points: usize) -> bool {
+    fn is_full_for(&self, points: usize) -> bool {
         !self.shares.is_empty() && self.entries.len() + points > self.points_max
     }
 
@@ -64,11 +81,6 @@ impl ShortTails {
 
     pub(super) fn is_enough(&self) -> bool {
         self.entries.len() >= ENOUGH
-    }
-
-    pub(super) fn push(&mut self, tag: TagId, points: &[impl Measured]) {
-        self.shares.push(Share { tag, count: points.len() as u32 });
-        self.entries.extend(points.iter().map(Measured::to_entry));
     }
 
     /// Appends those that are in no frame, if there are any, in one.

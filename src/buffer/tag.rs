@@ -202,7 +202,7 @@ impl TagBuffer {
         maker: &mut RunMaker,
     ) {
         assert_eq!((self.waiting_points(), self.tail_points()), (0, 0), "it was logged before they were");
-        self.tail.extend(points.iter().map(Measured::to_entry));
+        self.tail.extend(points.iter().map(Point::entry));
         // The inbox may have come to the tag with points of others that were logged before what is here.
         let first_lsn = if plant::on(Bug::B10) { first_lsn } else { first_lsn.max(self.encoded.end_lsn) };
         self.note_logged((first_lsn, end_lsn), points.len(), logged_max, maker);

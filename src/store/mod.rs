@@ -48,6 +48,11 @@ struct State {
     open: FxHashMap<u64, Arc<dyn DiskFile>>,
 }
 
+/// What stands in the place of a block is not that block.
+fn corrupt(named: &BlockRef, expected: &str) -> Error {
+    Error::corrupt(&chunk::name(named.chunk), named.offset, expected)
+}
+
 impl Store {
     /// `cache_bytes` of blocks are kept in memory at most.
     pub(crate) fn new(disk: Arc<dyn Disk>, version: Version, cache_bytes: u64) -> Store {
@@ -89,9 +94,7 @@ impl Store {
         each: impl FnMut(Entry),
     ) -> Result<()> {
         self.fetch(named, scratch)?;
-        block::decode(scratch, named)
-            .map_err(|expected| Error::corrupt(&chunk::name(named.chunk), named.offset, expected))?
-            .for_each(range, each);
+        block::decode(scratch, named).map_err(|expected| corrupt(named, expected))?.for_each(range, each);
         Ok(())
     }
 
@@ -111,9 +114,7 @@ impl Store {
         }
         let mut bytes = Vec::new();
         self.fetch(named, &mut bytes)?;
-        let block = Intact::verify(bytes, named)
-            .map_err(|expected| Error::corrupt(&chunk::name(named.chunk), named.offset, expected))?;
-        let block = Arc::new(block);
+        let block = Arc::new(Intact::verify(bytes, named).map_err(|expected| corrupt(named, expected))?);
         self.cache.keep(named, &block);
         block.content().for_each(range, each);
         Ok(())

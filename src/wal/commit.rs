@@ -63,9 +63,10 @@ impl Log {
     /// `Io` when staged frames could not be written: they stay staged, and another call tries again. `ReadOnly` when
     /// a sync failed, this one or any before it (I8).
     pub(crate) fn commit(&self, target: Lsn) -> Result<()> {
-        let place = |state: &State| match state.covering >= target {
-            true => state.sync_number,
-            false => state.sync_number + 1,
+        // With those whom the same sync covers: the last one that has begun, or the next.
+        let place = |state: &State| {
+            let is_covered = state.covering >= target;
+            self.synced(if is_covered { state.sync_number } else { state.sync_number + 1 })
         };
         while let Some(mut turn) = self.turn_at(|state| state.marks.durable >= target, place)? {
             turn.commit()?;

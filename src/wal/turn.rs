@@ -87,7 +87,7 @@ impl Drop for Turn<'_> {
 
 impl Log {
     /// Where those wait whom the sync of this number covers.
-    fn synced(&self, number: u64) -> &Condvar {
+    pub(super) fn synced(&self, number: u64) -> &Condvar {
         &self.synced[(number % 2) as usize]
     }
 
@@ -97,19 +97,11 @@ impl Log {
 
     /// Waits for the turn. `None` as soon as `done` says that there is nothing left to do.
     fn turn(&self, done: impl Fn(&State) -> bool) -> Result<Option<Turn<'_>>> {
-        self.turn_in(done, |_| &self.turn_free)
+        self.turn_at(done, |_| &self.turn_free)
     }
 
-    /// Likewise, with those who wait for the sync of the number that `place` names: it covers this caller, too.
-    pub(super) fn turn_at(
-        &self,
-        done: impl Fn(&State) -> bool,
-        place: impl Fn(&State) -> u64,
-    ) -> Result<Option<Turn<'_>>> {
-        self.turn_in(done, |state| self.synced(place(state)))
-    }
-
-    fn turn_in<'a>(
+    /// Likewise, where `place` says, so that not everybody wakes each time.
+    pub(super) fn turn_at<'a>(
         &'a self,
         done: impl Fn(&State) -> bool,
         place: impl Fn(&State) -> &'a Condvar,
@@ -141,8 +133,7 @@ impl Log {
                 }
                 continue;
             }
-            let place = place(&state);
-            place.wait(&mut state);
+            place(&state).wait(&mut state);
         }
     }
 

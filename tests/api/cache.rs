@@ -8,14 +8,7 @@ use tidewall::{Config, Engine};
 /// Ten blocks of 20 points of tag 1; and how often a chunk has been read.
 fn ten_blocks(cache_bytes: u64) -> (Store, Engine, Arc<AtomicU64>) {
     let store = Store::new(Config { cache_bytes, ..roomy() });
-    let reads = Arc::new(AtomicU64::new(0));
-    let at_disk = reads.clone();
-    let engine = store.open_hooked(move |op, file: &str| {
-        if op == Op::Read && file.starts_with("chunk-") {
-            at_disk.fetch_add(1, Ordering::SeqCst);
-        }
-        Ok(())
-    });
+    let (engine, reads) = store.open_counting(Op::Read, "chunk-");
     for points in points(1, 200).chunks(20) {
         engine.write_batch(points).unwrap();
         engine.flush().unwrap();

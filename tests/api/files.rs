@@ -12,14 +12,7 @@ use tidewall::disk::OpenMode;
 fn a_chunk_is_opened_once_however_often_it_is_read() {
     // Of two that read at the same time each may find that it is not open yet.
     let store = Store::new(Config { flush_workers: 1, ..small() });
-    let opened = Arc::new(AtomicU64::new(0));
-    let at_disk = opened.clone();
-    let engine = store.open_hooked(move |op, file: &str| {
-        if op == Op::Open(OpenMode::Read) && file.starts_with("chunk-") {
-            at_disk.fetch_add(1, Ordering::SeqCst);
-        }
-        Ok(())
-    });
+    let (engine, opened) = store.open_counting(Op::Open(OpenMode::Read), "chunk-");
     engine.write_batch(&points(1, 2_000)).unwrap();
     engine.flush().unwrap();
     let chunks = store.names("chunk-").len() as u64;

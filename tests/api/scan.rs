@@ -3,7 +3,7 @@
 use crate::support::{Op, Store, point, points, roomy};
 use std::io::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tidewall::{Engine, Error as StoreError, Point};
 
 fn scanned(engine: &Engine, tag: u32) -> Vec<Point> {
@@ -47,14 +47,7 @@ fn a_scan_shows_what_a_query_does_also_where_blocks_overlap() {
 #[test]
 fn a_scan_reads_no_block_before_it_comes_to_it() {
     let store = Store::new(roomy());
-    let reads = Arc::new(AtomicU64::new(0));
-    let at_disk = reads.clone();
-    let engine = store.open_hooked(move |op, file: &str| {
-        if op == Op::Read && file.starts_with("chunk-") {
-            at_disk.fetch_add(1, Ordering::SeqCst);
-        }
-        Ok(())
-    });
+    let (engine, reads) = store.open_counting(Op::Read, "chunk-");
     // Ten blocks, in order of time.
     for n in 0..10 {
         engine.write_batch(&points(1, 200)[20 * n..20 * (n + 1)]).unwrap();

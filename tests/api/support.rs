@@ -130,6 +130,19 @@ impl Store {
         self.try_open_hooked(hook).expect("a sound store opens")
     }
 
+    /// Opens the store on a disk that counts such calls on files whose names begin with `prefix`.
+    pub fn open_counting(&self, counted: Op, prefix: &'static str) -> (Engine, Arc<AtomicU64>) {
+        let calls = Arc::new(AtomicU64::new(0));
+        let at_disk = calls.clone();
+        let engine = self.open_hooked(move |op, file: &str| {
+            if op == counted && file.starts_with(prefix) {
+                at_disk.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(())
+        });
+        (engine, calls)
+    }
+
     /// Drops the engine - to the store that is as if its process had been killed - and opens the store again.
     pub fn reopen(&self, engine: Engine) -> Engine {
         drop(engine);

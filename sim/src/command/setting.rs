@@ -151,8 +151,7 @@ impl SettingArgs {
 
 /// The planted bug with this name.
 pub fn planted(name: &str) -> Result<Bug, Unusable> {
-    let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
-    bug.ok_or_else(|| {
+    Bug::named(name).ok_or_else(|| {
         let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         Unusable(format!("no planted bug is called {name}; there are {}", names.join(", ")))
     })

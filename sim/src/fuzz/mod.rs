@@ -103,8 +103,8 @@ pub fn ask_or_panic(target: Target, bytes: &[u8]) {
     static PLANT: OnceLock<Option<Bug>> = OnceLock::new();
     let plant = *PLANT.get_or_init(|| {
         let name = std::env::var("TIDEWALL_PLANT").ok()?;
-        let bug = Bug::ALL.iter().find(|bug| bug.name() == name);
-        Some(*bug.unwrap_or_else(|| panic!("TIDEWALL_PLANT: no planted bug is called {name}")))
+        let bug = Bug::named(&name);
+        Some(bug.unwrap_or_else(|| panic!("TIDEWALL_PLANT: no planted bug is called {name}")))
     });
     if let Err(violation) = ask(target, bytes, plant) {
         panic!("{}: {violation}", target.name());

@@ -166,7 +166,7 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
 
 /// The bug in the other build of the engine.
 fn same_bug(bug: Bug) -> Option<scheduled::plant::Bug> {
-    scheduled::plant::Bug::ALL.iter().copied().find(|other| other.name() == bug.name())
+    scheduled::plant::Bug::named(bug.name())
 }
 
 struct Run<'a> {
