@@ -24,6 +24,8 @@ impl TraceHash {
 #[derive(Debug, Default)]
 struct Kept {
     lines: Vec<String>,
+    /// The hash behind each line: what a line does not say is in it.
+    hashes: Vec<TraceHash>,
     entries: Vec<Entry>,
     thread: Option<Arc<str>>,
     calls: u64,
@@ -55,8 +57,10 @@ impl Timeline {
         for word in words {
             inner.hash.mix(*word);
         }
+        let hash = inner.hash;
         if let Some(kept) = &mut inner.kept {
             kept.lines.push(line());
+            kept.hashes.push(hash);
         }
     }
 
@@ -117,6 +121,11 @@ impl Timeline {
     /// The lines so far, if they are kept.
     pub fn lines(&self) -> Vec<String> {
         self.inner.lock().kept.as_ref().map_or_else(Vec::new, |kept| kept.lines.clone())
+    }
+
+    /// The hash behind each of the lines.
+    pub fn hashes(&self) -> Vec<TraceHash> {
+        self.inner.lock().kept.as_ref().map_or_else(Vec::new, |kept| kept.hashes.clone())
     }
 
     /// The record, if it is kept; it is taken out.

@@ -5,6 +5,10 @@
 #[path = "../examples/naive_log.rs"]
 mod naive_log;
 
+#[allow(dead_code)]
+#[path = "../examples/crash.rs"]
+mod crash;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,12 +29,23 @@ const RUNS: u64 = 2000;
 #[test]
 fn each_mistake_of_the_naive_log_is_found_and_the_last_version_survives() {
     use Verdict::{Invented, Lost, Survived};
-    let wanted = [Lost, Lost, Invented, Invented, Lost, Lost, Lost, Survived];
+    let wanted = [Lost, Invented, Lost, Invented, Lost, Invented, Lost, Lost, Survived];
     for ((what, campaign), wanted) in naive_log::STEPS.into_iter().zip(wanted) {
         let report = campaign(RUNS);
         assert_eq!(report.verdict(), wanted, "step {what}\n{report}");
         println!("step {what}: {wanted:?} after {} runs", report.runs);
     }
+}
+
+#[test]
+fn the_program_of_the_guide_is_the_one_that_runs_and_its_store_survives() {
+    let (guide, program) =
+        (include_str!("../../docs/your-own-store.md"), include_str!("../examples/crash.rs"));
+    let (_, program) = program.split_once("\n\n").expect("the example has a comment in front");
+    let (program, _) = program.split_once("\n/// A map in memory").expect("a store follows");
+    assert!(guide.contains(&format!("```rust\n{program}```\n")), "section 2 is not\n{program}");
+    let report = campaign::<crash::Bed>(&Plan { runs: RUNS, ..Plan::harsh() });
+    assert_eq!(report.verdict(), Verdict::Survived, "{report}");
 }
 
 #[test]
@@ -54,7 +69,7 @@ fn the_first_failing_seed_does_not_depend_on_the_number_of_threads() {
     let plan = |jobs| Plan { runs: RUNS, shrink_runs: 0, jobs, ..Plan::with_errors() };
     let seed = |jobs: usize| {
         let jobs = jobs.try_into().expect("not zero");
-        campaign::<naive_log::Log<6>>(&plan(jobs)).first.map(|found| found.seed)
+        campaign::<naive_log::Log<8>>(&plan(jobs)).first.map(|found| found.seed)
     };
     assert_eq!(seed(1), seed(3));
     assert!(seed(1).is_some());
@@ -73,7 +88,7 @@ fn short_stories_of_the_last_version_are_certified_and_of_the_others_are_not() {
         }
         Ok(images)
     }
-    let images = certified::<8>(Persistence::SECTOR).expect("nothing is known to be wrong");
+    let images = certified::<9>(Persistence::SECTOR).expect("nothing is known to be wrong");
     assert!(images > 1000, "{images}");
     // Without a checksum that is looked at, half of a record may come first, or the want of one.
     for broken in [
@@ -239,6 +254,8 @@ fn without_a_control_that_fails_nothing_is_measured() {
 fn a_store_that_is_not_a_function_of_its_calls_breaks_the_harness() {
     let report = judged::<RANDOM>(&Plan { recheck_percent: 100, ..Plan::default() });
     assert_eq!((report.verdict(), report.exit_code()), (Verdict::HarnessBroken, 2), "{report}");
+    let difference = report.difference.expect("its runs part somewhere");
+    assert!(difference.contains("number.new") && difference.contains("other bytes"), "{difference}");
 }
 
 #[test]

@@ -34,10 +34,13 @@ enum Pattern {
     After { write: u64 },
     /// Of each file all or nothing.
     WholeFiles,
+    /// Everything that was written, but no file has become shorter: what was cut off is there again, behind what was written
+    /// since.
+    Uncut,
 }
 
 impl Pattern {
-    fn draw(chooser: &mut Chooser, dirty: u32, writes: &[u64]) -> Pattern {
+    fn draw(chooser: &mut Chooser, dirty: u32, writes: &[u64], cuts: &[u64]) -> Pattern {
         let moment =
             |chooser: &mut Chooser| writes[chooser.below(Concern::Survival, writes.len() as u32) as usize];
         if dirty == 0 {
@@ -46,7 +49,7 @@ impl Pattern {
         if blind::on(Blind::NeverReorders) {
             return Pattern::Until { write: moment(chooser) };
         }
-        match chooser.below(Concern::Survival, 10) {
+        match chooser.below(Concern::Survival, if cuts.is_empty() { 10 } else { 13 }) {
             0 => Pattern::Nothing,
             1 => Pattern::Everything,
             2 | 3 => Pattern::AllButOne { sector: chooser.below(Concern::Survival, dirty) },
@@ -54,11 +57,12 @@ impl Pattern {
             5 => Pattern::Until { write: moment(chooser) },
             6 => Pattern::After { write: moment(chooser) },
             7 => Pattern::WholeFiles,
+            10.. => Pattern::Uncut,
             _ => Pattern::Any,
         }
     }
 
-    fn version(self, chooser: &mut Chooser, index: u32, atom: &Atom<'_>, whole: bool) -> usize {
+    fn version(self, chooser: &mut Chooser, index: u32, atom: &Atom<'_>, whole: bool, cuts: &[u64]) -> usize {
         let last = atom.last();
         match self {
             Pattern::Nothing => 0,
@@ -72,6 +76,9 @@ impl Pattern {
             Pattern::Until { write } => atom.version_at(write),
             Pattern::After { write } => usize::from(atom.writes[last - 1] > write) * last,
             Pattern::WholeFiles => usize::from(whole) * last,
+            Pattern::Uncut => {
+                atom.writes.iter().rposition(|write| !cuts.contains(write)).map_or(0, |written| written + 1)
+            }
         }
     }
 }
@@ -97,9 +104,11 @@ pub(super) fn crash(
         .map(|file| if file.is_clean() { Vec::new() } else { dirty_atoms(file, disk.atom_sectors()) })
         .collect();
     let dirty = atoms.iter().map(|atoms| atoms.len() as u32).sum();
-    let pattern = Pattern::draw(chooser, dirty, &writes);
+    let cuts: Vec<u64> = media.files.iter().flat_map(|file| file.cuts()).collect();
+    let pattern = Pattern::draw(chooser, dirty, &writes, &cuts);
     let mut fates = Fates::default();
     let mut index = 0;
+    let mut torn = Vec::new();
     // What survives whole of each file: whether names and lengths that wait for data may survive depends on it.
     let mut whole_until = vec![u64::MAX; media.files.len()];
     let files = media
@@ -116,7 +125,7 @@ pub(super) fn crash(
             let drawn_len = draw_length(chooser, file, &pattern);
             let mut contents = Vec::with_capacity(atoms.len());
             for atom in atoms {
-                let chosen = pattern.version(chooser, index, atom, whole).max(atom.version_at(owed));
+                let chosen = pattern.version(chooser, index, atom, whole, &cuts).max(atom.version_at(owed));
                 index += 1;
                 fates.note(atom, chosen);
                 contents.push(tear(chooser, disk, chosen, atom.version_at(owed), counts));
@@ -138,6 +147,9 @@ pub(super) fn crash(
             bytes.resize(bytes.len().max(len as usize), 0);
             let mut hollow = false;
             for (atom, content) in atoms.iter().zip(contents) {
+                if let Content::Interrupted { at, .. } = content {
+                    torn.push((inode, atom.offset + at));
+                }
                 let at = atom.offset as u64;
                 hollow |= content == Content::Version(0) && at >= file.durable_len && at < len;
                 let start = atom.offset.min(bytes.len());
@@ -155,13 +167,22 @@ pub(super) fn crash(
     let names = surviving_names(media, chooser, disk, &whole_until, counts);
     timeline.note(&[fates.lost, fates.kept, names.len() as u64], || {
         format!(
-            "POWER CUT  {pattern:?}, {disk}: of {dirty} unsynced sectors {} lost, {} kept; {} files",
+            "POWER CUT  {pattern:?}, {disk}: of {dirty} unsynced sectors {} lost, {} kept; {} files{}",
             fates.lost,
             fates.kept,
-            names.len()
+            names.len(),
+            interrupted(&names, &torn)
         )
     });
     Media::durable(files, names, media.writes)
+}
+
+/// Where writes stopped inside themselves, in words: the file, and its first byte that did not arrive.
+fn interrupted(names: &Names, torn: &[(usize, usize)]) -> String {
+    let named = |inode: usize| names.iter().find(|(_, named)| **named == inode).map(|(name, _)| name);
+    let places = torn.iter().filter_map(|(inode, at)| Some(format!("{} at byte {at}", named(*inode)?)));
+    let places = places.collect::<Vec<_>>();
+    if places.is_empty() { String::new() } else { format!("; torn: {}", places.join(", ")) }
 }
 
 /// The write up to which a file's data and length survive in any case: its name is durable, and no name before that.
@@ -205,6 +226,10 @@ fn draw_length(chooser: &mut Chooser, file: &File, pattern: &Pattern) -> usize {
     match pattern {
         Pattern::Nothing => 0,
         Pattern::Everything => count,
+        Pattern::Uncut => {
+            let lens = std::iter::once(file.durable_len).chain(file.lens.iter().map(|length| length.bytes));
+            lens.enumerate().max_by_key(|(_, bytes)| *bytes).map_or(0, |(longest, _)| longest)
+        }
         _ => match chooser.below(Concern::Survival, 4) {
             0 => 0,
             1 => chooser.below(Concern::Survival, count as u32) as usize + 1,

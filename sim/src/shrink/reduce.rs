@@ -12,6 +12,7 @@
 //! | chances | a detour: under limits that are small by now, another run may fail sooner |
 //! | zeros | survivors, faults, crashes and switches of threads: 0 is "nothing", "none" and "go on" |
 //! | gaps | stretches of one stream |
+//! | detours | what was drawn only because of the number before it, which becomes 0: a fault that was armed and never struck |
 //! | numbers | the size of single numbers: 0 first, then the least that will do |
 //!
 //! They are repeated until none of them finds anything, or until the budget of runs is used up. Each accepted candidate
@@ -95,6 +96,10 @@ const PLAIN: [Concern; 7] = [
 const GAPS: [Concern; 6] =
     [Concern::Faults, Concern::Crash, Concern::Survival, Concern::Order, Concern::Data, Concern::Schedule];
 
+/// Streams in which one number says whether others follow, and how many may.
+const DETOURS: [Concern; 2] = [Concern::Faults, Concern::Crash];
+const DETOUR: usize = 8;
+
 /// Of a stream longer than this no shorter stretch than one such part is taken: single switches of a long schedule are
 /// too many to try, and zeros do the same.
 const FINEST: usize = 128;
@@ -136,6 +141,7 @@ impl<F: FnMut(Candidate) -> Option<Made>> Reducer<F> {
             self.chances();
             PLAIN.into_iter().for_each(|concern| self.zeros(concern));
             GAPS.into_iter().for_each(|concern| self.gaps(concern));
+            DETOURS.into_iter().for_each(|concern| self.detours(concern));
             Concern::ALL.into_iter().for_each(|concern| self.numbers(concern));
             if self.rank == before || self.is_spent() {
                 return (self.best, self.runs);
@@ -285,6 +291,21 @@ impl<F: FnMut(Candidate) -> Option<Made>> Reducer<F> {
         });
     }
 
+    fn detours(&mut self, concern: Concern) {
+        for at in (0..self.best.tape.of(concern).len()).rev() {
+            for more in 1..=DETOUR {
+                // As the attempts before have left it.
+                let stream = self.best.tape.of(concern);
+                if stream.get(at).is_some_and(|number| *number > 0) && at + more < stream.len() {
+                    self.attempt(
+                        self.changed(concern, |stream| drop(stream.splice(at..=at + more, [0]))),
+                        None,
+                    );
+                }
+            }
+        }
+    }
+
     /// Tries a change on stretches of one stream, long ones first, from its end to its start.
     fn stretches(
         &mut self,
@@ -391,6 +412,30 @@ mod tests {
         let (made, _) = reduced(wanted, 10_000, 8);
         assert_eq!(made.marks.len(), 4);
         assert_eq!(made.tape.of(Concern::Schedule).iter().sum::<u32>(), 4);
+    }
+
+    #[test]
+    fn what_was_armed_and_never_struck_is_gone_with_all_that_was_drawn_for_it() {
+        // Each part may arm something, which takes three numbers more; only a 7 behind that matters.
+        let run = |candidate: Candidate| {
+            let mut chooser = Chooser::from_tape(candidate.tape);
+            let mut strikes = false;
+            for _ in 0..4 {
+                chooser.begin_operation();
+                if chooser.below(Concern::Faults, 2) == 1 {
+                    for _ in 0..3 {
+                        chooser.below(Concern::Faults, 10);
+                    }
+                }
+                strikes |= chooser.below(Concern::Faults, 10) == 7;
+            }
+            strikes.then(|| Made { tape: chooser.made().clone(), marks: chooser.marks().to_vec() })
+        };
+        let tape = "faults: 0 1 1 9 8 7 6 0 2 1 1 1 1 7".parse().unwrap();
+        let start = run(Candidate { tape, redraw: None }).expect("it strikes");
+        let (made, _) = Reducer::new(start, 2000, 0, run).reduce();
+        let faults = made.tape.of(Concern::Faults);
+        assert_eq!(faults.iter().filter(|number| **number > 0).collect::<Vec<_>>(), [&7]);
     }
 
     #[test]

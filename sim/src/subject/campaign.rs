@@ -113,6 +113,8 @@ pub struct Report {
     pub first: Option<Found>,
     /// Seeds that gave two different runs.
     pub diverged: Vec<u64>,
+    /// Where the runs of the first of them part, in words.
+    pub difference: Option<String>,
     /// How the control broke, and after how many runs.
     pub control: Option<Found>,
     /// Why the campaign says nothing, if that is so.
@@ -178,6 +180,7 @@ pub fn campaign<S: Subject>(plan: &Plan) -> Report {
         faults: sum.faults,
         failing: sum.failing,
         first: sum.first,
+        difference: sum.diverged.first().map(|seed| difference::<S>(*seed, plan)),
         diverged: sum.diverged,
         control: None,
         not_measured: Vec::new(),
@@ -202,7 +205,9 @@ fn not_measured(report: &Report, plan: &Plan) -> Vec<String> {
     if report.counts.acked_checked == 0 {
         missing.push("after no power cut was there anything that had to be there".into());
     }
-    for fault in [Fault::Lost, Fault::CrashRecovery] {
+    // Of a store that only reads when it is opened, a crash then is the crash before it once more.
+    let in_recovery = (report.counts.writing_recoveries > 0).then_some(Fault::CrashRecovery);
+    for fault in [Fault::Lost].into_iter().chain(in_recovery) {
         if report.faults.of(fault).fired == 0 {
             missing.push(format!("this never happened: {}", fault.what()));
         }
@@ -222,6 +227,30 @@ fn not_measured(report: &Report, plan: &Plan) -> Vec<String> {
 pub fn replay<S: Subject>(seed: u64, plan: &Plan) -> Outcome {
     quiet_panics();
     run::<S>(Chooser::from_seed(seed), plan, true)
+}
+
+/// Runs of a seed that may be needed to see it differ once more.
+const TRIALS: usize = 20;
+
+/// Where two runs of a seed part: the first line that is not the same, or that looks the same and is about other bytes.
+fn difference<S: Subject>(seed: u64, plan: &Plan) -> String {
+    let one = replay::<S>(seed, plan);
+    let Some(other) = (0..TRIALS).map(|_| replay::<S>(seed, plan)).find(|other| other.hash != one.hash)
+    else {
+        return format!("in {TRIALS} more runs of seed {seed} it did not differ again");
+    };
+    let same = |at: &usize| {
+        one.lines.get(*at) == other.lines.get(*at) && one.hashes.get(*at) == other.hashes.get(*at)
+    };
+    let at = (0..).find(|at| !same(at)).expect("two runs with different hashes differ somewhere");
+    let told = |run: &Outcome| run.lines.get(at).map_or("the end".to_owned(), |line| line.trim().to_owned());
+    let (first, second) = (told(&one), told(&other));
+    let behind =
+        at.checked_sub(1).map_or(String::new(), |last| format!(", behind `{}`", one.lines[last].trim()));
+    if first == second {
+        return format!("in step {at} of seed {seed}{behind}, `{first}` has other bytes in each");
+    }
+    format!("in step {at} of seed {seed}{behind}, one run has `{first}` and the other `{second}`")
 }
 
 fn runs<S: Subject>(plan: &Plan) -> Sum {
@@ -359,6 +388,9 @@ impl fmt::Display for Report {
                 f,
                 "  HARNESS BROKEN: these seeds gave two different runs, the store is not a function of its calls: {seeds:?}"
             )?;
+            if let Some(difference) = &self.difference {
+                writeln!(f, "  {difference}")?;
+            }
         }
         if let Some(found) = &self.first {
             writeln!(f, "  seed {} broke a promise ({} runs did)", found.seed, self.failing)?;

@@ -33,6 +33,16 @@ pub struct Certificate {
     pub runs: u64,
 }
 
+impl Certificate {
+    /// Adds what was covered of another story.
+    pub fn add(&mut self, other: &Certificate) {
+        self.crashes += other.crashes;
+        self.images += &other.images;
+        self.images_in_recovery += &other.images_in_recovery;
+        self.runs += other.runs;
+    }
+}
+
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Certificate { crashes, images, images_in_recovery, runs } = self;

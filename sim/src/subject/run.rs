@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// Crashes in an opening, in the opening after that, and in the one after that.
 const DEPTH: u32 = 3;
 
+/// A crash that is set up as soon as the store is open strikes within so many I/Os that change something.
+const SOON: u32 = 4;
+
 /// Times that an opening may fail because a call of the disk did.
 const RETRIES: u32 = 2;
 
@@ -37,6 +40,8 @@ pub struct Counts {
     pub acked_checked: u64,
     /// Calls of the disk.
     pub io_ops: u64,
+    /// Recoveries that changed something on the disk: the power can fail in them.
+    pub writing_recoveries: u64,
 }
 
 impl Counts {
@@ -49,6 +54,7 @@ impl Counts {
             (&mut self.dumps, other.dumps),
             (&mut self.acked_checked, other.acked_checked),
             (&mut self.io_ops, other.io_ops),
+            (&mut self.writing_recoveries, other.writing_recoveries),
         ];
         pairs.into_iter().for_each(|(sum, more)| *sum += more);
     }
@@ -71,6 +77,8 @@ pub struct Outcome {
     pub marks: Vec<Mark>,
     /// What happened, line by line, if that was asked for.
     pub lines: Vec<String>,
+    /// The hash behind each line. What is written is in it, and not in the line.
+    pub hashes: Vec<TraceHash>,
 }
 
 impl Outcome {
@@ -103,6 +111,7 @@ pub fn run<S: Subject>(chooser: Chooser, plan: &Plan, with_lines: bool) -> Outco
         tape: run.chooser.made().clone(),
         marks: run.chooser.marks().to_vec(),
         lines: timeline.lines(),
+        hashes: timeline.hashes(),
     }
 }
 
@@ -368,10 +377,13 @@ impl<'a, S: Subject> Run<'a, S> {
             }
             self.timeline.note(&[depth.into()], || "   open".into());
             let plug = Plug::into(&self.disk, S::ENDING);
+            let untouched = self.disk.changes();
             let ended = ended(&self.disk, || S::open(Arc::new(plug.clone())));
             let fired = !self.disk.take_fired().is_empty();
             match ended {
                 Ended::Returned(Ok(store)) => {
+                    let writes = since == Since::PowerCut && self.disk.changes() > untouched;
+                    self.counts.writing_recoveries += u64::from(writes);
                     self.life = Some(Life { store, plug });
                     break;
                 }
@@ -405,7 +417,13 @@ impl<'a, S: Subject> Run<'a, S> {
                     self.counts.recoveries += 1;
                     self.counts.acked_checked += acked;
                 }
-                self.oracle.judge(&state, since)
+                self.oracle.judge(&state, since)?;
+                // Until somebody syncs, what the opening has done is in danger, and so is what comes first.
+                if self.chooser.chance(Concern::Crash, 40) {
+                    let (away, when) = (self.chooser.below(Concern::Crash, SOON), self.when());
+                    self.disk.arm_crash(away, when);
+                }
+                Ok(())
             }
             Ended::Returned(Err(error)) => Err(on_sound_disk("dump", &error)),
             Ended::PowerFailed => unreachable!("no crash is set up"),
