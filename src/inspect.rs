@@ -344,3 +344,27 @@ impl fmt::Display for Inspection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::point::TagId;
+
+    fn block(offset: u64, len: u32) -> (BlockRef, bool) {
+        let (tag, lsn) = (TagId::new(1).unwrap(), Lsn(0));
+        let (chunk, crc, count, first_ts, last_ts) = (0, 0, 1, 0, 0);
+        let (first_lsn, end_lsn) = (lsn, lsn);
+        (BlockRef { tag, chunk, offset, len, crc, count, first_lsn, end_lsn, first_ts, last_ts }, true)
+    }
+
+    #[test]
+    fn blocks_that_share_bytes_are_damage_at_the_second_one() {
+        let found = |blocks: &[(BlockRef, bool)]| -> Vec<u64> {
+            overlaps("chunk", blocks).map(|damage| damage.offset).collect()
+        };
+        assert_eq!(found(&[block(512, 100), block(612, 5), block(700, 1)]), []);
+        assert_eq!(found(&[block(512, 101), block(612, 5), block(612, 1)]), [612, 612]);
+        let told = overlaps("chunk", &[block(512, 101), block(612, 5)]).next().unwrap().to_string();
+        assert!(told.contains("the end of the block at offset 512"), "{told}");
+    }
+}

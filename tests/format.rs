@@ -634,6 +634,23 @@ fn unpack(store: &str, dir: &Path) {
     }
 }
 
+/// `cargo sim inspect DIR` prints this.
+#[test]
+fn an_inspection_says_what_is_there_and_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(NEWEST_STREAMS, dir.path());
+    fs::write(dir.path().join("notes.txt"), "water the plants").unwrap();
+    let disk = RealDisk::new(dir.path()).unwrap();
+    insta::assert_snapshot!("inspection", inspect(&disk).unwrap().to_string());
+    // The last byte of a block.
+    let chunk = inspect(&disk).unwrap().chunks.swap_remove(0);
+    let block = chunk.blocks[0].0;
+    let mut bytes = fs::read(dir.path().join(&chunk.file)).unwrap();
+    bytes[block.offset as usize + block.len as usize - 1] ^= 1;
+    fs::write(dir.path().join(&chunk.file), bytes).unwrap();
+    insta::assert_snapshot!("inspection_damaged", inspect(&disk).unwrap().to_string());
+}
+
 #[test]
 fn a_store_of_the_first_version_opens_and_reads_back_exactly() {
     [STORE_V1, STORE_V1_SPREAD].iter().for_each(|store| reads_back_store_v1(store));

@@ -153,7 +153,13 @@ fn every_acknowledged_point_survives_every_kill() {
     let mut random = Random(0x5eed);
     let mut acked = Counts::default();
     let (mut acks, mut with_replay, mut with_unacked) = (0, 0, 0);
-    for kill in 0..KILLS {
+    // The kills must be in the middle of something, or this test has shown nothing. On a machine that has other things to do,
+    // fewer of them are, and it takes more of them.
+    let is_enough = |acks, with_replay, with_unacked| {
+        acks >= 10 * KILLS && with_replay >= KILLS / 2 && with_unacked >= KILLS / 4
+    };
+    let mut kill = 0;
+    while kill < KILLS || (!is_enough(acks, with_replay, with_unacked) && kill < 4 * KILLS) {
         let mut child = Child::start(dir.path());
         // Every fifth child is killed after some instructions instead of some lines: that may be in its recovery.
         let lines = if kill % 5 == 4 { 0 } else { 1 + random.below(40) };
@@ -194,14 +200,16 @@ fn every_acknowledged_point_survives_every_kill() {
         }
         drop(engine);
         assert_eq!(inspect(&disk).unwrap().damage, [], "after the recovery from kill {kill}");
+        kill += 1;
     }
     println!(
-        "{KILLS} kills, {acks} acks, {with_replay} with replay, {with_unacked} with unacknowledged survivors"
+        "{kill} kills, {acks} acks, {with_replay} with replay, {with_unacked} with unacknowledged survivors"
     );
     println!("points by tag: {acked:?}");
-    // The kills were in the middle of something, or this test has shown nothing.
-    assert!(acks >= 10 * KILLS, "{acks} acknowledgements");
-    assert!(with_replay >= KILLS / 2, "{with_replay} recoveries with anything to replay");
-    assert!(with_unacked >= KILLS / 4, "{with_unacked} kills with unacknowledged points in flight");
+    assert!(
+        is_enough(acks, with_replay, with_unacked),
+        "{acks} acknowledgements, {with_replay} recoveries with anything to replay, \
+         {with_unacked} kills with unacknowledged points in flight"
+    );
     assert!(acked.iter().all(|count| *count > 1_000), "{acked:?}");
 }

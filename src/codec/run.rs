@@ -352,7 +352,16 @@ impl<'a> Run<'a> {
                 ..times
             };
         }
-        let mut decoder = Decoder::new(self);
+        if self.count <= SHORT {
+            self.look_at::<SHORT>(&mut times)
+        } else {
+            self.look_at::<STRETCH>(&mut times)
+        }
+        times
+    }
+
+    fn look_at<const N: usize>(&self, times: &mut Times) {
+        let mut decoder = Decoder::<N>::new(self);
         let mut begun = false;
         while let Some(stretch) = decoder.times() {
             for time in stretch {
@@ -363,7 +372,6 @@ impl<'a> Run<'a> {
                 begun = true;
             }
         }
-        times
     }
 
     /// Calls `each` with its entries in `range`, in turn. All of its times are known to lie from `least` to `most`.
@@ -385,8 +393,12 @@ impl<'a> Run<'a> {
     }
 
     /// Calls `each` with its entries in turn.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(Entry)) {
-        let mut decoder = Decoder::new(self);
+    pub(crate) fn for_each(&self, each: impl FnMut(Entry)) {
+        if self.count <= SHORT { self.decode::<SHORT>(each) } else { self.decode::<STRETCH>(each) }
+    }
+
+    fn decode<const N: usize>(&self, mut each: impl FnMut(Entry)) {
+        let mut decoder = Decoder::<N>::new(self);
         while let Some((at, times, values)) = decoder.stretch() {
             match self.qualities {
                 [quality] => {
@@ -407,28 +419,31 @@ impl<'a> Run<'a> {
 
 /// Entries that are decoded at a time: they stay in the first-level cache, and the loops over them have no branch.
 const STRETCH: usize = 128;
+/// The same for runs that have no more than that: zeroing room for 128 costs as much as decoding them.
+const SHORT: usize = 24;
 
-struct Decoder<'r, 'a> {
+/// Decodes `N` entries at a time.
+struct Decoder<'r, 'a, const N: usize> {
     run: &'r Run<'a>,
     /// The next entry.
     at: usize,
     time: i64,
     integer: i64,
-    packed: [u64; STRETCH],
-    times: [i64; STRETCH],
-    values: [f64; STRETCH],
+    packed: [u64; N],
+    times: [i64; N],
+    values: [f64; N],
 }
 
-impl<'r, 'a> Decoder<'r, 'a> {
-    fn new(run: &'r Run<'a>) -> Decoder<'r, 'a> {
+impl<'r, 'a, const N: usize> Decoder<'r, 'a, N> {
+    fn new(run: &'r Run<'a>) -> Decoder<'r, 'a, N> {
         Decoder {
             run,
             at: 0,
             time: run.first_ts,
             integer: run.base,
-            packed: [0; STRETCH],
-            times: [0; STRETCH],
-            values: [0.0; STRETCH],
+            packed: [0; N],
+            times: [0; N],
+            values: [0.0; N],
         }
     }
 
@@ -450,7 +465,7 @@ impl<'r, 'a> Decoder<'r, 'a> {
 
     fn decode_times(&mut self) -> Option<usize> {
         let run = self.run;
-        let len = (run.count - self.at).min(STRETCH);
+        let len = (run.count - self.at).min(N);
         // The first time is in the header.
         let (stored, before) = if self.at == 0 { (1, 0) } else { (0, self.at - 1) };
         let later = self.packed.get_mut(stored..len)?;

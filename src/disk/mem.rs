@@ -506,3 +506,6 @@ impl DiskFile for MemFile {
         self.call(IoKind::SetLen, |file, _| file.set_len(len as usize))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,6 +130,9 @@ impl Disk for RealDisk {
 /// none of them takes long.
 const STRIDE: u64 = 256 << 10;
 
+/// What a file system calls data or a hole as a whole; where it is more, no zeros go ahead.
+const BLOCK: u64 = 4096;
+
 struct RealFile {
     file: File,
     /// Where the part of the file begins that is reserved and was never written to, if it is known and there is one.
@@ -144,6 +147,22 @@ struct RealFile {
 impl RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    /// Behind a write of so many bytes that ends in the reserve: where that begins from now on.
+    fn zeros_ahead(&self, end: u64, written: u64) -> io::Result<Option<u64>> {
+        // The block in which the write ends has data by now.
+        let behind = end.next_multiple_of(BLOCK);
+        if written >= STRIDE {
+            // So much that what its sync has to change besides does not count.
+            return Ok(Some(behind));
+        }
+        // Another handle may have written there.
+        let data = next_data(&self.file, behind).unwrap_or(behind);
+        let to = (behind + STRIDE).min(self.len()?).min(data);
+        let zeros = to.saturating_sub(behind);
+        self.file.write_all_at(&ZEROS[..zeros as usize], behind)?;
+        Ok((zeros > 0).then_some(to))
     }
 }
 
@@ -162,10 +181,7 @@ impl DiskFile for RealFile {
         self.file.write_all_at(buf, offset)?;
         let end = offset + buf.len() as u64;
         if end > from {
-            // Another handle may have written there.
-            let to = (end + STRIDE).min(self.len()?).min(next_data(&self.file, end).unwrap_or(end));
-            self.file.write_all_at(&ZEROS[..to.saturating_sub(end) as usize], end)?;
-            *reserve = (to > end).then_some(to);
+            *reserve = self.zeros_ahead(end, buf.len() as u64)?;
         }
         Ok(())
     }
@@ -248,4 +264,103 @@ fn reserve_space(file: &File, len: u64) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn reserve_space(_: &File, _: u64) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn empty() -> (tempfile::TempDir, RealDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        (dir, disk)
+    }
+
+    #[test]
+    fn a_name_is_that_of_a_file_in_the_directory_and_no_way_out_of_it() {
+        let (_dir, disk) = empty();
+        for name in ["", ".", "..", "a/b", "/a"] {
+            let refused = disk.open(name, OpenMode::Create).err().map(|error| error.kind());
+            assert_eq!(refused, Some(io::ErrorKind::InvalidInput), "{name:?}");
+        }
+        for name in ["...", ".a", "a..", "a b"] {
+            disk.open(name, OpenMode::Create).unwrap_or_else(|error| panic!("{name:?}: {error}"));
+        }
+    }
+
+    /// A file of so many strides that are reserved; `None` where the file system does not tell what is.
+    fn reserved(strides: u64) -> Option<(tempfile::TempDir, RealDisk, Arc<dyn DiskFile>)> {
+        let (dir, disk) = empty();
+        let file = disk.open("segment", OpenMode::Create).unwrap();
+        file.set_len(strides * STRIDE).unwrap();
+        if file.data_len().unwrap() == 0 {
+            return Some((dir, disk, file));
+        }
+        println!("skipped: what is reserved is data on this file system");
+        None
+    }
+
+    #[test]
+    fn space_is_reserved_when_a_file_grows() {
+        let Some((dir, ..)) = reserved(8) else { return };
+        let blocks = fs::metadata(dir.path().join("segment")).unwrap().blocks();
+        assert!(blocks * 512 >= 8 * STRIDE, "{blocks} blocks");
+    }
+
+    #[test]
+    fn zeros_go_ahead_of_the_writes_a_stride_at_a_time() {
+        let Some((_dir, disk, file)) = reserved(8) else { return };
+        let data = |file: &Arc<dyn DiskFile>| file.data_len().unwrap();
+        file.write_at(0, &[7]).unwrap();
+        assert_eq!(data(&file), BLOCK + STRIDE);
+        // Among the zeros, up to their last byte: nothing has to be added.
+        file.write_at(BLOCK, &[7; 100]).unwrap();
+        file.write_at(BLOCK + STRIDE - 1, &[7]).unwrap();
+        assert_eq!(data(&file), BLOCK + STRIDE);
+        // The write that leaves them takes more with it; also through another handle, of a later opener.
+        file.write_at(BLOCK + STRIDE - 1, &[8; 2]).unwrap();
+        assert_eq!(data(&file), 2 * BLOCK + 2 * STRIDE);
+        let again = disk.open("segment", OpenMode::Write).unwrap();
+        again.write_at(2 * BLOCK + 2 * STRIDE, &[9; 512]).unwrap();
+        assert_eq!(data(&again), 3 * BLOCK + 3 * STRIDE);
+        // A large write pays for itself, and the next small one is ahead again.
+        let large = vec![5; STRIDE as usize + 1];
+        again.write_at(3 * BLOCK + 3 * STRIDE, &large).unwrap();
+        assert_eq!(data(&again), 4 * BLOCK + 4 * STRIDE);
+        again.write_at(4 * BLOCK + 4 * STRIDE, &[6]).unwrap();
+        assert_eq!(data(&again), 5 * BLOCK + 5 * STRIDE);
+        // Not behind the end, and all of it is what was written.
+        again.write_at(7 * STRIDE, &[1; 10]).unwrap();
+        assert_eq!((data(&again), again.len().unwrap()), (8 * STRIDE, 8 * STRIDE));
+        let mut bytes = vec![0; 8 * STRIDE as usize];
+        again.read_at(0, &mut bytes).unwrap();
+        let counted = |byte: u8| bytes.iter().filter(|found| **found == byte).count();
+        assert_eq!((1..=9).map(counted).collect::<Vec<_>>(), [10, 0, 0, 0, large.len(), 1, 101, 2, 512]);
+    }
+
+    #[test]
+    fn zeros_spare_what_another_handle_has_written() {
+        let Some((_dir, disk, file)) = reserved(4) else { return };
+        let other = disk.open("segment", OpenMode::Write).unwrap();
+        other.write_at(3 * STRIDE, &[3; 8]).unwrap();
+        other.write_at(2 * BLOCK, &[2; 8]).unwrap();
+        file.write_at(0, &[1; 8]).unwrap();
+        let mut bytes = vec![0; 8];
+        for (offset, byte) in [(0, 1), (2 * BLOCK, 2), (3 * STRIDE, 3)] {
+            file.read_at(offset, &mut bytes).unwrap();
+            assert_eq!(bytes, [byte; 8], "at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_has_no_reserve_and_one_that_grows_again_has() {
+        let Some((_dir, _, file)) = reserved(4) else { return };
+        file.set_len(2 * STRIDE).unwrap();
+        file.write_at(0, &[1]).unwrap();
+        assert_eq!(file.data_len().unwrap(), BLOCK);
+        file.set_len(4 * STRIDE).unwrap();
+        file.write_at(2 * STRIDE, &[1]).unwrap();
+        assert_eq!(file.data_len().unwrap(), 3 * STRIDE + BLOCK);
+    }
 }

@@ -122,6 +122,11 @@ fn a_chunk_that_the_manifest_names_must_be_there() {
         store.flip(name, 9);
         assert_refused(&store, name, 0, "the header of this chunk");
         store.flip(name, 9);
+        // An intact one, but another chunk's.
+        let other = fs::read(store.path(names.iter().find(|other| *other != name).unwrap())).unwrap();
+        fs::write(store.path(name), [&other[..32], &bytes[32..]].concat()).unwrap();
+        assert_refused(&store, name, 0, "the header of this chunk");
+        fs::write(store.path(name), &bytes).unwrap();
     }
     let engine = store.open();
     for tag in 1..=3 {

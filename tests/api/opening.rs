@@ -4,7 +4,7 @@ use crate::support::{Fault, Op, Store, assert_holds, point, points, roomy, small
 use parking_lot::Mutex;
 use std::fs;
 use std::sync::Arc;
-use tidewall::disk::OpenMode;
+use tidewall::disk::{Disk, OpenMode};
 use tidewall::store::block::BlockRef;
 use tidewall::store::version::{Edit, StreamEdit};
 use tidewall::store::{block, chunk, manifest};
@@ -236,6 +236,24 @@ fn what_the_ring_has_grown_to_is_kept_and_what_it_could_not_grow_to_is_not() {
     assert_eq!((engine.stats().segments, engine.recovery_report().segments_made), (3, 0));
     assert_eq!(fs::metadata(store.path("wal-003.log")).unwrap().len(), 100);
     assert_holds(&engine, 1, &points(1, n + 20));
+}
+
+#[test]
+fn a_segment_that_was_never_full_is_one_of_the_ring_all_the_same() {
+    let store = Store::new(Config { batch_points: 500, backlog_points: 500, ..roomy() });
+    let engine = store.open();
+    let mut n = 0;
+    while engine.stats().segments == 2 {
+        engine.write_batch(&(n..n + 500).map(|n| point(1, n)).collect::<Vec<_>>()).unwrap();
+        n += 500;
+    }
+    engine.close().unwrap();
+    // Most of it is reserved, and no data as far as the file system knows: it is not read.
+    let last = store.disk().open("wal-002.log", OpenMode::Read).unwrap();
+    println!("{} bytes of data in {}", last.data_len().unwrap(), last.len().unwrap());
+    let engine = store.open();
+    assert_eq!(engine.stats().segments, 3);
+    assert_eq!(engine.query(1, ..).unwrap().len(), n);
 }
 
 #[test]

@@ -222,6 +222,25 @@ fn a_missing_segment_of_any_stream_is_damage_with_its_name() {
 }
 
 #[test]
+fn what_an_inspection_takes_for_the_log_are_the_segments_of_all_streams_and_no_others() {
+    let store = store_with_data();
+    let found = |store: &Store| -> Vec<(String, usize)> {
+        let inspection = inspect(&store.disk()).unwrap();
+        inspection.segments.into_iter().map(|segment| (segment.file, segment.frames.len())).collect()
+    };
+    let sound = found(&store);
+    assert_eq!(sound.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>(), store.names("wal-"));
+    // The manifest knows of three streams.
+    let segment = sound.iter().find(|(_, frames)| *frames > 0).unwrap();
+    fs::copy(store.path(&segment.0), store.path("wal-03-000.log")).unwrap();
+    assert_eq!(found(&store), sound);
+    fs::remove_file(store.path("wal-03-000.log")).unwrap();
+    // Without one the names tell how many there are.
+    fs::remove_file(store.path("MANIFEST")).unwrap();
+    assert_eq!(found(&store), sound);
+}
+
+#[test]
 fn a_damaged_frame_is_damage_of_its_own_stream_and_takes_nothing_durable_with_it_in_silence() {
     let store = store_with_data();
     let inspection = store.inspect_sound();
