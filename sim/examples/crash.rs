@@ -1,5 +1,6 @@
 //! The program of section 2 of `docs/your-own-store.md`, word for word (a test compares them), and behind it a store that it
 //! may be about. `cargo run --release -p tidewall-sim --example crash -- --help`
+#![allow(missing_docs)]
 
 use my_store::MyStore;
 use std::collections::BTreeMap;
