@@ -360,6 +360,7 @@ impl<'a> Run<'a> {
         times
     }
 
+    /// Looks at each of its times, `N` at a time.
     fn look_at<const N: usize>(&self, times: &mut Times) {
         let mut decoder = Decoder::<N>::new(self);
         let mut begun = false;
@@ -397,6 +398,7 @@ impl<'a> Run<'a> {
         if self.count <= SHORT { self.decode::<SHORT>(each) } else { self.decode::<STRETCH>(each) }
     }
 
+    /// Decodes its entries, `N` at a time.
     fn decode<const N: usize>(&self, mut each: impl FnMut(Entry)) {
         let mut decoder = Decoder::<N>::new(self);
         while let Some((at, times, values)) = decoder.stretch() {
@@ -422,7 +424,6 @@ const STRETCH: usize = 128;
 /// The same for runs that have no more than that: zeroing room for 128 costs as much as decoding them.
 const SHORT: usize = 24;
 
-/// Decodes `N` entries at a time.
 struct Decoder<'r, 'a, const N: usize> {
     run: &'r Run<'a>,
     /// The next entry.
