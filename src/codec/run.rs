@@ -352,17 +352,7 @@ impl<'a> Run<'a> {
                 ..times
             };
         }
-        if self.count <= SHORT {
-            self.look_at::<SHORT>(&mut times)
-        } else {
-            self.look_at::<STRETCH>(&mut times)
-        }
-        times
-    }
-
-    /// Looks at each of its times, `N` at a time.
-    fn look_at<const N: usize>(&self, times: &mut Times) {
-        let mut decoder = Decoder::<N>::new(self);
+        let mut decoder = Decoder::new(self);
         let mut begun = false;
         while let Some(stretch) = decoder.times() {
             for time in stretch {
@@ -373,6 +363,7 @@ impl<'a> Run<'a> {
                 begun = true;
             }
         }
+        times
     }
 
     /// Calls `each` with its entries in `range`, in turn. All of its times are known to lie from `least` to `most`.
@@ -394,13 +385,8 @@ impl<'a> Run<'a> {
     }
 
     /// Calls `each` with its entries in turn.
-    pub(crate) fn for_each(&self, each: impl FnMut(Entry)) {
-        if self.count <= SHORT { self.decode::<SHORT>(each) } else { self.decode::<STRETCH>(each) }
-    }
-
-    /// Decodes its entries, `N` at a time.
-    fn decode<const N: usize>(&self, mut each: impl FnMut(Entry)) {
-        let mut decoder = Decoder::<N>::new(self);
+    pub(crate) fn for_each(&self, mut each: impl FnMut(Entry)) {
+        let mut decoder = Decoder::new(self);
         while let Some((at, times, values)) = decoder.stretch() {
             match self.qualities {
                 [quality] => {
@@ -421,30 +407,28 @@ impl<'a> Run<'a> {
 
 /// Entries that are decoded at a time: they stay in the first-level cache, and the loops over them have no branch.
 const STRETCH: usize = 128;
-/// The same for runs that have no more than that: zeroing room for 128 costs as much as decoding them.
-const SHORT: usize = 24;
 
-struct Decoder<'r, 'a, const N: usize> {
+struct Decoder<'r, 'a> {
     run: &'r Run<'a>,
     /// The next entry.
     at: usize,
     time: i64,
     integer: i64,
-    packed: [u64; N],
-    times: [i64; N],
-    values: [f64; N],
+    packed: [u64; STRETCH],
+    times: [i64; STRETCH],
+    values: [f64; STRETCH],
 }
 
-impl<'r, 'a, const N: usize> Decoder<'r, 'a, N> {
-    fn new(run: &'r Run<'a>) -> Decoder<'r, 'a, N> {
+impl<'r, 'a> Decoder<'r, 'a> {
+    fn new(run: &'r Run<'a>) -> Decoder<'r, 'a> {
         Decoder {
             run,
             at: 0,
             time: run.first_ts,
             integer: run.base,
-            packed: [0; N],
-            times: [0; N],
-            values: [0.0; N],
+            packed: [0; STRETCH],
+            times: [0; STRETCH],
+            values: [0.0; STRETCH],
         }
     }
 
@@ -466,7 +450,7 @@ impl<'r, 'a, const N: usize> Decoder<'r, 'a, N> {
 
     fn decode_times(&mut self) -> Option<usize> {
         let run = self.run;
-        let len = (run.count - self.at).min(N);
+        let len = (run.count - self.at).min(STRETCH);
         // The first time is in the header.
         let (stored, before) = if self.at == 0 { (1, 0) } else { (0, self.at - 1) };
         let later = self.packed.get_mut(stored..len)?;
