@@ -102,6 +102,22 @@ impl Asked {
         plan
     }
 
+    /// The one disk that certificates are about; nothing of a campaign was asked for besides.
+    fn certifiable(&self, profile: Profile) -> Result<Persistence, String> {
+        let Asked { runs, start, time, jobs, plan, profile: _, operations, crash_within } = self;
+        let of_campaigns = [runs.is_some(), start.is_some(), time.is_some(), jobs.is_some(), plan.is_some()];
+        if of_campaigns.contains(&true) || operations.is_some() || crash_within.is_some() {
+            return Err("of the options of a campaign a certificate has --profile only".into());
+        }
+        match profile.points()[..] {
+            [disk] if disk.is_piecemeal() => Ok(disk),
+            _ => Err(format!(
+                "a certificate is about one disk on which each sector, name and length has a fate of its own, as with \
+                 --profile sector; {profile} is not one"
+            )),
+        }
+    }
+
     /// The arguments that make a seed the run that it is.
     fn of_a_run(&self) -> String {
         let plan = self.plan.and_then(|faults| faults.to_possible_value());
@@ -137,7 +153,7 @@ pub fn main<S: Subject>(plan: &Plan) -> ExitCode {
             outcome.lines.iter().for_each(|line| println!("{line}"));
             outcome.verdict().exit_code()
         }
-        Some(Instead::Certify { stories, length, depth }) => match decidable(plan.profile) {
+        Some(Instead::Certify { stories, length, depth }) => match asked.certifiable(plan.profile) {
             Ok(disk) => certified::<S>(disk, stories, length, depth),
             Err(wrong) => {
                 eprintln!("{wrong}");
@@ -145,17 +161,6 @@ pub fn main<S: Subject>(plan: &Plan) -> ExitCode {
             }
         },
     })
-}
-
-/// The one disk that certificates are about.
-fn decidable(profile: Profile) -> Result<Persistence, String> {
-    match profile.points()[..] {
-        [disk] if disk.is_piecemeal() => Ok(disk),
-        _ => Err(format!(
-            "a certificate is about one disk on which each sector, name and length has a fate of its own, as with \
-             --profile sector; {profile} is not one"
-        )),
-    }
 }
 
 fn certified<S: Subject>(disk: Persistence, stories: u64, length: u64, depth: u32) -> u8 {
@@ -225,8 +230,13 @@ mod tests {
 
     #[test]
     fn a_certificate_is_about_one_disk_that_can_be_decided_piece_by_piece() {
-        assert_eq!(decidable(Profile::Sector), Ok(Persistence::SECTOR));
-        assert!(decidable(Profile::Any).is_err());
-        assert!(decidable("512/old/in-order/with/ordered".parse().expect("a disk")).is_err());
+        let disk = |args: &str| {
+            let (plan, command) = parsed(args).expect("arguments");
+            command.asked.certifiable(plan.profile)
+        };
+        assert_eq!(disk("certify --profile sector"), Ok(Persistence::SECTOR));
+        assert!(disk("certify --profile any").is_err());
+        assert!(disk("certify --profile 512/old/in-order/with/ordered").is_err());
+        assert!(disk("certify --profile sector --runs 7").is_err(), "a certificate has no runs");
     }
 }
