@@ -93,10 +93,14 @@ impl File {
         self.dirty.len()
     }
 
+    /// The durable length, and those since then.
+    pub(super) fn lengths(&self) -> impl Iterator<Item = u64> + '_ {
+        std::iter::once(self.durable_len).chain(self.lens.iter().map(|length| length.bytes))
+    }
+
     /// Those of its unsynced writes that made it shorter, in order.
     pub(super) fn cuts(&self) -> impl Iterator<Item = u64> + '_ {
-        let before = std::iter::once(self.durable_len).chain(self.lens.iter().map(|length| length.bytes));
-        before
+        self.lengths()
             .zip(&self.lens)
             .filter(|(before, length)| length.bytes < *before)
             .map(|(_, length)| length.write)

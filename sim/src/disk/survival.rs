@@ -227,8 +227,7 @@ fn draw_length(chooser: &mut Chooser, file: &File, pattern: &Pattern) -> usize {
         Pattern::Nothing => 0,
         Pattern::Everything => count,
         Pattern::Uncut => {
-            let lens = std::iter::once(file.durable_len).chain(file.lens.iter().map(|length| length.bytes));
-            lens.enumerate().max_by_key(|(_, bytes)| *bytes).map_or(0, |(longest, _)| longest)
+            file.lengths().enumerate().max_by_key(|(_, bytes)| *bytes).map_or(0, |(longest, _)| longest)
         }
         _ => match chooser.below(Concern::Survival, 4) {
             0 => 0,

@@ -225,11 +225,7 @@ impl<'a, S: Subject> Run<'a, S> {
         match act {
             Act::Apply => return self.apply(number),
             Act::Look => return self.look(),
-            Act::ArmCrash => {
-                let away = self.chooser.below(Concern::Crash, self.plan.crash_within);
-                let when = self.when();
-                self.disk.arm_crash(away, when);
-            }
+            Act::ArmCrash => self.arm_crash(self.plan.crash_within),
             Act::CrashNow => return self.cut_power(),
             Act::Kill => return self.kill(),
             Act::Close => return self.close(),
@@ -247,8 +243,11 @@ impl<'a, S: Subject> Run<'a, S> {
         Ok(())
     }
 
-    fn when(&mut self) -> When {
-        self.chooser.pick(Concern::Crash, &[When::Before, When::After])
+    /// The power will fail at one of so many I/Os that change something, before or after it.
+    fn arm_crash(&mut self, within: u32) {
+        let away = self.chooser.below(Concern::Crash, within);
+        let when = self.chooser.pick(Concern::Crash, &[When::Before, When::After]);
+        self.disk.arm_crash(away, when);
     }
 
     fn draw_error(&mut self) -> Armed {
@@ -364,8 +363,7 @@ impl<'a, S: Subject> Run<'a, S> {
         loop {
             self.disk.heal();
             if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) {
-                let (away, when) = (self.chooser.below(Concern::Crash, self.plan.crash_within), self.when());
-                self.disk.arm_crash(away, when);
+                self.arm_crash(self.plan.crash_within);
                 self.faults.arm(if depth == 0 { Fault::CrashRecovery } else { Fault::CrashNested });
             } else if retries < RETRIES
                 && !self.plan.errors.is_empty()
@@ -420,8 +418,7 @@ impl<'a, S: Subject> Run<'a, S> {
                 self.oracle.judge(&state, since)?;
                 // Until somebody syncs, what the opening has done is in danger, and so is what comes first.
                 if self.chooser.chance(Concern::Crash, 40) {
-                    let (away, when) = (self.chooser.below(Concern::Crash, SOON), self.when());
-                    self.disk.arm_crash(away, when);
+                    self.arm_crash(SOON);
                 }
                 Ok(())
             }
