@@ -46,8 +46,8 @@ impl Runs {
 
     /// Encodes points into a run behind the others.
     pub(crate) fn encode(&mut self, encoder: &mut Encoder, points: &[impl Measured]) {
-        let times = encoder.encode(&mut self.bytes, points);
-        self.count(points.len(), times);
+        let steps = encoder.encode(&mut self.bytes, points);
+        self.count(points.len(), steps.times(points));
     }
 
     /// Adds a run that is encoded already.

@@ -12,26 +12,64 @@ pub(super) fn packed_bytes(count: usize, width: u8) -> usize {
     (count * usize::from(width)).div_ceil(8)
 }
 
-/// Appends numbers, none of which needs more than `width` bits.
-pub(super) fn pack(out: &mut Vec<u8>, width: u8, numbers: impl ExactSizeIterator<Item = u64>) {
-    if width == 0 {
-        return;
+/// Memory for numbers that are to be packed.
+#[derive(Default)]
+pub(super) struct Column(Vec<u64>);
+
+impl Column {
+    /// Appends numbers, none of which needs more than `width` bits.
+    pub(super) fn pack(&mut self, out: &mut Vec<u8>, width: u8, numbers: impl Iterator<Item = u64>) {
+        if width == 0 {
+            return;
+        }
+        self.0.clear();
+        self.0.extend(numbers);
+        let end = out.len() + packed_bytes(self.0.len(), width);
+        // Words are filled one after the other. What is narrow is joined first, and that can be done to several at a time.
+        match width.into() {
+            width @ ..=16 => pack_joined::<4>(out, width, &self.0),
+            width @ ..=32 => pack_joined::<2>(out, width, &self.0),
+            width => pack_joined::<1>(out, width, &self.0),
+        }
+        out.truncate(end);
     }
-    let width = u32::from(width);
-    let end = out.len() + packed_bytes(numbers.len(), width as u8);
+}
+
+/// Appends numbers and some zeros, `N` at a time, for which a word has room.
+fn pack_joined<const N: usize>(out: &mut Vec<u8>, width: u32, numbers: &[u64]) {
+    let (groups, rest) = numbers.as_chunks::<N>();
+    let mut last = [0; N];
+    last[..rest.len()].copy_from_slice(rest);
+    let width_joined = N as u32 * width;
     let (mut word, mut used) = (0u64, 0u32);
-    for number in numbers {
-        word |= number << used;
-        used += width;
+    for group in groups.iter().chain([&last]) {
+        let joined = (1..N).fold(group[0], |joined, at| joined | group[at] << (at as u32 * width));
+        word |= joined << used;
+        used += width_joined;
         if used >= u64::BITS {
             out.extend_from_slice(&word.to_le_bytes());
             used -= u64::BITS;
             // What did not fit; nothing, where a shift by all 64 bits would be needed.
-            word = number.checked_shr(width - used).unwrap_or(0);
+            word = joined.checked_shr(width_joined - used).unwrap_or(0);
         }
     }
     out.extend_from_slice(&word.to_le_bytes());
-    out.truncate(end);
+}
+
+/// The least and the most of some numbers; `None` of none.
+pub(super) fn ends(numbers: &[i64]) -> Option<(i64, i64)> {
+    let first = *numbers.first()?;
+    // Two of each, which do not wait for each other.
+    let mut ends = [(first, first); 2];
+    let (pairs, last) = numbers.as_chunks::<2>();
+    let mut take = |at: usize, number: i64| ends[at] = (ends[at].0.min(number), ends[at].1.max(number));
+    for [even, odd] in pairs {
+        take(0, *even);
+        take(1, *odd);
+    }
+    last.iter().for_each(|last| take(0, *last));
+    let [even, odd] = ends;
+    Some((even.0.min(odd.0), even.1.max(odd.1)))
 }
 
 /// The numbers from `first` on, as many as `out` has room for. All of them must be in `bytes`.
@@ -76,7 +114,7 @@ mod tests {
                 .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(n as u32) & mask)
                 .collect();
             let mut packed = vec![7];
-            pack(&mut packed, bits, numbers.iter().copied());
+            Column::default().pack(&mut packed, bits, numbers.iter().copied());
             assert_eq!(packed.len(), 1 + packed_bytes(numbers.len(), bits));
             for first in [0, 1, 63, 130] {
                 let mut out = vec![1; numbers.len() - first];

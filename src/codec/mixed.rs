@@ -18,7 +18,7 @@
 //! It is what a frame carries when a sync finds a few points each of many tags: a frame for each would be ten times as long.
 
 use super::Reader;
-use super::bits::{pack, packed_bytes, unpack, width};
+use super::bits::{packed_bytes, unpack, width};
 use super::run::{self, Encoder, Run};
 use crate::point::{Entry, TagId};
 
@@ -63,8 +63,8 @@ fn encode(out: &mut Vec<u8>, encoder: &mut Encoder, shares: &[Share], entries: &
     out.extend_from_slice(&least_tag.to_le_bytes());
     out.extend_from_slice(&least_count.to_le_bytes());
     out.extend_from_slice(&[tag_bits, count_bits, 0, 0]);
-    pack(out, tag_bits, tags.map(|tag| (tag - least_tag).into()));
-    pack(out, count_bits, counts.map(|count| (count - least_count).into()));
+    encoder.column.pack(out, tag_bits, tags.map(|tag| (tag - least_tag).into()));
+    encoder.column.pack(out, count_bits, counts.map(|count| (count - least_count).into()));
     encoder.encode(out, entries);
 }
 
@@ -141,6 +141,7 @@ impl<'a> Mixed<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bits::Column;
     use super::*;
 
     fn sample() -> (Vec<Share>, Vec<Entry>, Vec<u8>) {
@@ -222,8 +223,9 @@ mod tests {
         }
         bytes.extend([tag_bits, count_bits]);
         bytes.extend(zeros.to_le_bytes());
-        pack(&mut bytes, tag_bits, shares.iter().map(|share| u64::from(share.0 - least_tag)));
-        pack(&mut bytes, count_bits, shares.iter().map(|share| u64::from(share.1 - least_count)));
+        let mut column = Column::default();
+        column.pack(&mut bytes, tag_bits, shares.iter().map(|share| u64::from(share.0 - least_tag)));
+        column.pack(&mut bytes, count_bits, shares.iter().map(|share| u64::from(share.1 - least_count)));
         Encoder::default().encode(&mut bytes, entries);
         bytes
     }

@@ -28,9 +28,9 @@
 //! If there are more, the bits of all values are taken for the integers. Nothing is ever rounded.
 
 use super::Reader;
-use super::bits::{pack, packed_bytes, unpack, width};
+use super::bits::{Column, ends, packed_bytes, unpack, width};
 use crate::plant::{self, Bug};
-use crate::point::{Entry, Measured, overlaps};
+use crate::point::{Entry, Measured, in_order, overlaps};
 use std::ops::RangeBounds;
 
 /// Bytes before the packed columns.
@@ -74,8 +74,38 @@ pub(crate) struct Times {
 /// Memory that encoding needs, kept from run to run.
 #[derive(Default)]
 pub(crate) struct Encoder {
+    /// From time to time.
+    steps: Vec<i64>,
+    /// The values.
     integers: Vec<i64>,
     exceptions: Vec<(u16, u64)>,
+    pub(super) column: Column,
+}
+
+/// The least and the most time between two points of a run that follow each other.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps {
+    least: i64,
+    most: i64,
+}
+
+impl Steps {
+    /// What can be said about the times of the run's entries.
+    pub(crate) fn times(self, entries: &[impl Measured]) -> Times {
+        let [first, last] = [&entries[0], &entries[entries.len() - 1]].map(Measured::ts_us);
+        let rising = self.least > 0 || entries.len() == 1;
+        let mut times = Times { first, last, min: first, max: last, rising };
+        // Unless they all go forward, and are too short to go round all the times there are, each time has to be looked at.
+        let forward = self.least >= 0 && self.most <= i64::MAX / POINTS_MAX as i64 && first <= last;
+        if !forward {
+            times.rising = in_order(entries);
+            for ts_us in entries.iter().map(Measured::ts_us) {
+                times.min = times.min.min(ts_us);
+                times.max = times.max.max(ts_us);
+            }
+        }
+        times
+    }
 }
 
 impl Encoder {
@@ -83,11 +113,16 @@ impl Encoder {
     ///
     /// # Panics
     /// Without entries, or with more than [`POINTS_MAX`].
-    pub(crate) fn encode(&mut self, out: &mut Vec<u8>, entries: &[impl Measured]) -> Times {
+    pub(crate) fn encode(&mut self, out: &mut Vec<u8>, entries: &[impl Measured]) -> Steps {
         assert!((1..=POINTS_MAX).contains(&entries.len()), "{} entries in a run", entries.len());
-        let (times, step, time_bits) = survey(entries);
         let scale = self.integers_of(entries);
         let (predictor, base, value_bits) = self.predict();
+        let Encoder { steps, integers, exceptions, column } = self;
+        steps.clear();
+        steps.extend(entries.windows(2).map(apart));
+        let (least, most) = ends(steps).unwrap_or_default();
+        let most_bits = if plant::on(Bug::F14) { 32 } else { 64 };
+        let time_bits = width(most.wrapping_sub(least) as u64).min(most_bits);
         let same_quality = entries.iter().all(|entry| entry.quality() == entries[0].quality());
 
         out.reserve(bytes_max(entries.len()));
@@ -98,26 +133,25 @@ impl Encoder {
             scale,
             predictor,
             u8::from(!same_quality),
-            self.exceptions.len() as u8,
+            exceptions.len() as u8,
         ]);
-        for word in [times.first, step, base] {
+        for word in [entries[0].ts_us(), least, base] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        let later = entries.windows(2).map(|pair| apart(pair).wrapping_sub(step) as u64);
-        pack(out, time_bits, later);
+        column.pack(out, time_bits, steps.iter().map(|step| step.wrapping_sub(least) as u64));
         match predictor {
-            BASE => pack(out, value_bits, self.integers.iter().map(|it| it.wrapping_sub(base) as u64)),
-            _ => pack(out, value_bits, self.integers.windows(2).map(difference)),
+            BASE => column.pack(out, value_bits, integers.iter().map(|it| it.wrapping_sub(base) as u64)),
+            _ => column.pack(out, value_bits, integers.windows(2).map(difference)),
         }
         match same_quality {
             true => out.push(entries[0].quality()),
             false => out.extend(entries.iter().map(|entry| entry.quality())),
         }
-        for (at, bits) in &self.exceptions {
+        for (at, bits) in exceptions {
             out.extend_from_slice(&at.to_le_bytes());
             out.extend_from_slice(&bits.to_le_bytes());
         }
-        times
+        Steps { least, most }
     }
 
     /// Turns the values into integers, and says at which scale: the least that all but a few of them have.
@@ -188,14 +222,8 @@ impl Encoder {
 
     /// Which predictor leaves fewer bits, with its base and how many they are.
     fn predict(&self) -> (u8, i64, u8) {
-        let first = self.integers[0];
-        let (mut least, mut most) = (first, first);
-        let mut apart = 0;
-        for pair in self.integers.windows(2) {
-            least = least.min(pair[1]);
-            most = most.max(pair[1]);
-            apart |= difference(pair);
-        }
+        let (first, (least, most)) = (self.integers[0], ends(&self.integers).expect("a run has points"));
+        let apart = self.integers.windows(2).fold(0, |apart, pair| apart | difference(pair));
         let [above, apart] = [most.wrapping_sub(least) as u64, apart].map(width);
         if apart < above { (BEFORE, first, apart) } else { (BASE, least, above) }
     }
@@ -224,24 +252,6 @@ fn undo_zigzag(number: u64) -> i64 {
 /// The time between two points that follow each other.
 fn apart(pair: &[impl Measured]) -> i64 {
     pair[1].ts_us().wrapping_sub(pair[0].ts_us())
-}
-
-/// The times, the step between them, and the bits that what comes on top of it takes.
-fn survey(entries: &[impl Measured]) -> (Times, i64, u8) {
-    let first = entries[0].ts_us();
-    let mut times = Times { first, last: first, min: first, max: first, rising: true };
-    let (mut least, mut most) = (i64::MAX, i64::MIN);
-    for pair in entries.windows(2) {
-        let (by, time) = (apart(pair), pair[1].ts_us());
-        (least, most) = (least.min(by), most.max(by));
-        times.min = times.min.min(time);
-        times.max = times.max.max(time);
-        times.rising &= pair[0].ts_us() < time;
-    }
-    times.last = entries[entries.len() - 1].ts_us();
-    let most_bits = if plant::on(Bug::F14) { 32 } else { 64 };
-    let bits = width(most.wrapping_sub(least) as u64).min(most_bits);
-    if entries.len() == 1 { (times, 0, 0) } else { (times, least, bits) }
 }
 
 /// `value × power`, if dividing that by `power` gives exactly `value` again.
@@ -513,7 +523,7 @@ mod tests {
     /// Encodes, decodes, compares every bit and what is said about times; returns the bytes.
     fn there_and_back(entries: &[Entry]) -> Vec<u8> {
         let mut bytes = vec![9; 3];
-        let times = Encoder::default().encode(&mut bytes, entries);
+        let times = Encoder::default().encode(&mut bytes, entries).times(entries);
         bytes.push(77);
         let (run, rest) = Run::split(&bytes[3..]).expect("what was encoded can be split off");
         assert_eq!((run.count, rest), (entries.len(), &[77][..]));
@@ -587,6 +597,7 @@ mod tests {
             &[i64::MIN, i64::MAX],
             &[i64::MAX],
             &[0, i64::MAX, -2],
+            &[i64::MAX - 1, i64::MAX, i64::MIN, i64::MIN + 1],
         ] {
             there_and_back(&of_times(times));
         }
