@@ -56,8 +56,8 @@ pub struct Config {
     pub shards: usize,
     /// Points, of calls with few of them, that a writer lets wait for each of these parts before they are brought to the buffers
     /// of their tags all at once, or as soon as the log asks for them: with many tags that costs a fraction of bringing each
-    /// one there. Meanwhile they make no batch full. Eight writers have inboxes of their own, more share them. 0 to
-    /// 65,536; with 0 none waits.
+    /// one there. Meanwhile they make no batch full. A part of more than half as many tags lets two points of each wait, up to
+    /// 16 times as many. Eight writers have inboxes of their own, more share them. 0 to 65,536; with 0 none waits.
     pub inbox_points: usize,
     /// *Geometry.* Log streams, 1 to 16: independent rings of segments with syncs of their own. A tag belongs to one of
     /// them. More let more points be appended and synced at the same time, on disks that gain from it.

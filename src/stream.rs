@@ -25,7 +25,7 @@ use crate::point::{Point, TagId};
 use crate::stats::Counters;
 use crate::store::version::{Edit, StreamEdit};
 use crate::store::{ChunkWriter, Committer, Store};
-use crate::sync::{Arc, AtomicBool, Bell, Mutex, Ordering, Rank, Stopwatch};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Bell, Mutex, Ordering, Rank, Stopwatch};
 use crate::wal::{Log, LogStats, Room, Watermarks};
 
 /// What the streams of an engine share.
@@ -76,6 +76,8 @@ pub(crate) struct Stream {
     chunks: Mutex<ChunkWriter>,
     /// Wakes the logger.
     logger: Bell,
+    /// Calls that wait for a sync of the disk.
+    syncing: AtomicU64,
 }
 
 impl Stream {
@@ -88,8 +90,16 @@ impl Stream {
     ) -> Stream {
         let chunks = Mutex::new(Rank::Flush, chunks);
         let buffer_bytes = shared.config.stream_buffer_bytes();
-        let stream =
-            Stream { number: number as u32, shared, buffers, buffer_bytes, log, chunks, logger: Bell::new() };
+        let stream = Stream {
+            number: number as u32,
+            shared,
+            buffers,
+            buffer_bytes,
+            log,
+            chunks,
+            logger: Bell::new(),
+            syncing: AtomicU64::new(0),
+        };
         // Of what recovery has brought back.
         stream.wake_flusher();
         stream
@@ -204,7 +214,14 @@ impl Stream {
     /// Makes everything accepted so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.append_tails(Tails::All)?;
-        self.log.commit(self.log.watermarks().appended)
+        self.syncing.fetch_add(1, Ordering::Relaxed);
+        if self.buffers.has_much_logged() {
+            // What this thread would have to do next time, it does not have to do now that it waits for the disk.
+            self.logger.ring();
+        }
+        let outcome = self.log.commit(self.log.watermarks().appended);
+        self.syncing.fetch_sub(1, Ordering::Relaxed);
+        outcome
     }
 
     /// Puts everything accepted so far into blocks.
@@ -216,7 +233,13 @@ impl Stream {
     /// What the logger does when it wakes.
     pub(crate) fn work_log(&self, woken: Woken) -> Result<()> {
         match woken {
-            Woken::Rung => self.append_tails(Tails::Full),
+            Woken::Rung => {
+                self.append_tails(Tails::Full)?;
+                // In the time of those who wait anyway.
+                self.buffers.take_in_logged(|| self.syncing.load(Ordering::Relaxed) > 0);
+                self.wake_flusher();
+                Ok(())
+            }
             Woken::Tick => self.step_log(),
         }
     }

@@ -4,8 +4,9 @@
 //! some hit the same buffer, and the misses of the others overlap. And a lane is nearly always locked by the same thread, so
 //! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to.
 //!
-//! What a sync finds in an inbox it logs from there, in the order in which it came: sorted to their tags the points are in some
-//! hundred places, here they are in one. They stay, *logged*, in front of those that come, until the inbox is full.
+//! What a sync finds in an inbox it logs from there, tag by tag if it is worth the while: in their buffers the points are in some
+//! hundred places, here they are in one. They stay, *logged*, in front of those that come, until the inbox is full, or until the
+//! logger has time for them: while somebody waits for the disk anyway.
 //!
 //! ```text
 //!   inbox of a shard    ▒7 ▒3 ▒7 ▒9 ▒3 ▪7 ▪9        ▒ in frames, ▪ not yet
@@ -17,7 +18,8 @@
 //! is changed under the lock of the lane that it names, after that lane has let go of the points it concerns; so who finds his
 //! lane named there with its lock in his hands is right. A lane in which others often come by hands over the entry.
 
-use super::shard::{Padded, are_several};
+use super::shard::{Limits, Padded, are_several, group_by_tag};
+use super::short::ShortTails;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
@@ -28,6 +30,10 @@ const LANES: usize = 8;
 /// Entries of the table of owners, for each shard. Of 100,000 tags in 64 shards one in three shares its entry.
 const OWNERS_PER_SHARD: usize = if IS_CHECKED { 4 } else { 4096 };
 const NOBODY: u8 = 0;
+/// A shard of many tags has an inbox for so many points of each: only then some of them hit the same buffer.
+const POINTS_PER_TAG: usize = 2;
+/// But for no more than so many times what others have.
+const GROWTH_MAX: usize = 16;
 
 /// Points for the buffers of one shard, in the order in which they were accepted.
 #[derive(Default)]
@@ -39,8 +45,12 @@ pub(super) struct Inbox {
     first_lsn: Lsn,
     /// Nor at this one or behind it; likewise.
     end_lsn: Lsn,
+    /// Those in frames stand tag by tag.
+    is_grouped: bool,
     /// Tags of the shard, when it was last seen.
-    pub(super) tags: usize,
+    tags: usize,
+    /// Points that it holds then.
+    points_max: usize,
 }
 
 impl Inbox {
@@ -53,13 +63,35 @@ impl Inbox {
         (&self.points[..self.logged], self.first_lsn, self.end_lsn)
     }
 
+    /// Whether these stand tag by tag.
+    pub(super) fn is_grouped(&self) -> bool {
+        self.is_grouped
+    }
+
     pub(super) fn unlogged(&self) -> &[Point] {
         &self.points[self.logged..]
     }
 
-    /// Whether some of a tag are among those that are not: then they are worth bringing to their buffers.
-    pub(super) fn has_several(&self) -> bool {
-        are_several(self.unlogged().len(), self.tags)
+    /// Whether of a tag so many are among those that are not, `long` on average, that they are worth a frame of their own.
+    pub(super) fn has_long(&self, long: usize) -> bool {
+        self.unlogged().len() >= long * self.tags
+    }
+
+    /// Brings those together that are not, tag by tag, if several of a tag are there.
+    pub(super) fn group(&mut self, room: &mut Vec<Point>) {
+        let is_worth_it = are_several(self.unlogged().len(), self.tags);
+        if is_worth_it {
+            group_by_tag(self.unlogged(), room);
+            self.points.truncate(self.logged);
+            self.points.append(room);
+        }
+        self.is_grouped = is_worth_it && self.logged == 0;
+    }
+
+    /// The shard has so many tags: how many points its inbox holds, `inbox_points` at least.
+    pub(super) fn note_tags(&mut self, tags: usize, inbox_points: usize) {
+        self.tags = tags;
+        self.points_max = inbox_points.max((POINTS_PER_TAG * tags).min(GROWTH_MAX * inbox_points));
     }
 
     /// The next points, so many, are in a frame.
@@ -91,6 +123,8 @@ pub(super) struct Lane {
     inboxes: Box<[Inbox]>,
     /// To sort one in.
     room: Vec<Point>,
+    /// To log them from here.
+    short: ShortTails,
     /// Calls with points from others since an entry was handed over.
     of_others: usize,
 }
@@ -101,14 +135,23 @@ impl Lane {
         (&mut self.inboxes[shard], &mut self.room)
     }
 
-    /// Adds points of a tag of this shard. Returns how many wait for it now.
+    /// What a pass gathers points in; it is to be put back.
+    pub(super) fn take_short(&mut self) -> ShortTails {
+        std::mem::take(&mut self.short)
+    }
+
+    pub(super) fn put_back(&mut self, short: ShortTails) {
+        self.short = short;
+    }
+
+    /// Adds points of a tag of this shard. Returns for how many more its inbox has room.
     pub(super) fn push(&mut self, shard: usize, points: &[Point]) -> usize {
-        let inbox = &mut self.inboxes[shard].points;
+        let Inbox { points: inbox, points_max, .. } = &mut self.inboxes[shard];
         match points {
             [point] => inbox.push(*point),
             _ => inbox.extend_from_slice(points),
         }
-        inbox.len()
+        points_max.saturating_sub(inbox.len())
     }
 
     /// The points of a tag, which are later than those in its buffer.
@@ -135,15 +178,17 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(shards: usize, patience: usize) -> Lanes {
+    pub(super) fn new(shards: usize, limits: &Limits) -> Lanes {
+        let inbox = |_| Inbox { points_max: limits.inbox_points, ..Inbox::default() };
         let lane = |number| {
-            let inboxes = (0..shards).map(|_| Inbox::default()).collect();
-            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, room: Vec::new(), of_others: 0 }))
+            let short = ShortTails::new(limits.mixed_points);
+            let inboxes = (0..shards).map(inbox).collect();
+            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, room: Vec::new(), short, of_others: 0 }))
         };
         Lanes {
             lanes: (0..LANES).map(lane).collect(),
             owners: (0..shards * OWNERS_PER_SHARD).map(|_| AtomicU8::new(NOBODY)).collect(),
-            patience: patience.max(2),
+            patience: limits.few().max(2),
             used: AtomicU64::new(0),
         }
     }
@@ -153,10 +198,15 @@ impl Lanes {
         &self.owners[tag.hash() as usize & (self.owners.len() - 1)]
     }
 
-    /// Every lane that may hold points that were accepted before this call, locked, one after the other.
-    pub(super) fn used(&self) -> impl Iterator<Item = Guard<'_, Lane>> {
+    /// Every lane that may hold points that were accepted before this call.
+    pub(super) fn used(&self) -> impl Iterator<Item = &Mutex<Lane>> {
         let used = self.used.load(Ordering::Acquire);
-        (0..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| self.lanes[lane].0.lock())
+        (0..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| &self.lanes[lane].0)
+    }
+
+    /// They, locked, one after the other.
+    pub(super) fn each_used(&self) -> impl Iterator<Item = Guard<'_, Lane>> {
+        self.used().map(Mutex::lock)
     }
 
     /// Waits for every writer that is in a lane now, or on its way into one that nobody has used.
@@ -177,23 +227,30 @@ impl Lanes {
         }
     }
 
-    /// The lane for points of this tag, locked: `held` if it is that. Before a lane hands over an entry, `let_go` brings what it has
+    /// The number of this thread's lane.
+    pub(super) fn own() -> usize {
+        thread::number() % LANES
+    }
+
+    /// Whether the lane, which is locked, is the thread's `own`, and that of this tag.
+    #[inline]
+    pub(super) fn is_found(&self, own: usize, lane: &Lane, tag: TagId) -> bool {
+        lane.number == own && self.owner(tag).load(Ordering::Acquire) == lane.number as u8 + 1
+    }
+
+    /// The lane for points of this tag, locked, if this thread's is `own`. Before a lane hands over an entry, `let_go` brings what it has
     /// for the tag's shard, which is that of all tags of the entry, to where it belongs.
-    pub(super) fn lane_for<'a>(
-        &'a self,
+    pub(super) fn lane_for(
+        &self,
         (tag, shard): (TagId, usize),
-        mut held: Option<Guard<'a, Lane>>,
+        own: usize,
         let_go: impl Fn(&mut Lane),
-    ) -> Guard<'a, Lane> {
+    ) -> Guard<'_, Lane> {
         let entry = self.owner(tag);
-        let mine = thread::number() % LANES;
         loop {
             let owner = entry.load(Ordering::Acquire);
-            let wanted = usize::from(owner.checked_sub(1).unwrap_or(mine as u8));
-            let mut lane = match held.take().filter(|lane| lane.number == wanted) {
-                Some(lane) => lane,
-                None => self.lanes[wanted].0.lock(),
-            };
+            let wanted = usize::from(owner.checked_sub(1).unwrap_or(own as u8));
+            let mut lane = self.lanes[wanted].0.lock();
             if owner == NOBODY {
                 self.used.fetch_or(1 << wanted, Ordering::AcqRel);
                 let taken =
@@ -202,7 +259,7 @@ impl Lanes {
                     return lane;
                 }
             } else if entry.load(Ordering::Acquire) == owner || plant::on(Bug::T2) {
-                if wanted == mine {
+                if wanted == own {
                     return lane;
                 }
                 lane.of_others += 1;
@@ -214,9 +271,9 @@ impl Lanes {
                 if !plant::on(Bug::T1) && !keeps {
                     let_go(&mut lane);
                 }
-                let name = || entry.store(mine as u8 + 1, Ordering::Release);
+                let name = || entry.store(own as u8 + 1, Ordering::Release);
                 let named = plant::on(Bug::T4).then(name);
-                self.used.fetch_or(1 << mine, Ordering::AcqRel);
+                self.used.fetch_or(1 << own, Ordering::AcqRel);
                 // Released: who finds the lane here finds its bit in `used`, too, and so does his sync.
                 named.unwrap_or_else(name);
             }

@@ -69,7 +69,8 @@ impl Shard {
         if !logged.is_empty() {
             let logged_max = limits.logged_max(self.tags.len());
             let mut full = Vec::new();
-            for points in self.by_tag(logged, room) {
+            let grouped = if inbox.is_grouped() { logged } else { self.by_tag(logged, room) };
+            for points in grouped.chunk_by(|a, b| a.tag == b.tag) {
                 let (place, buffer) = self.tags.get_or_make(points[0].tag_id());
                 // A run of them is no longer than one of a batch.
                 for points in points.chunks(limits.batch_points) {
@@ -88,25 +89,20 @@ impl Shard {
             inbox.drop_logged();
             return;
         }
-        for points in self.by_tag(inbox.unlogged(), room) {
+        for points in self.by_tag(inbox.unlogged(), room).chunk_by(|a, b| a.tag == b.tag) {
             self.push(points[0].tag_id(), points, limits);
         }
         inbox.clear();
     }
 
-    /// Points by tag, if several of a tag are there: worth what it costs to find them. Else as they stand.
-    fn by_tag<'a>(
-        &self,
-        points: &'a [Point],
-        room: &'a mut Vec<Point>,
-    ) -> impl Iterator<Item = &'a [Point]> + use<'a> {
-        let points = if self.tags.len() > 1 && are_several(points.len(), self.tags.len()) {
+    /// Points tag by tag, if several of a tag are there: worth what it costs to find them. Else as they stand.
+    fn by_tag<'a>(&self, points: &'a [Point], room: &'a mut Vec<Point>) -> &'a [Point] {
+        if self.tags.len() > 1 && are_several(points.len(), self.tags.len()) {
             group_by_tag(points, room);
-            &*room
+            room
         } else {
             points
-        };
-        points.chunk_by(|a, b| a.tag == b.tag)
+        }
     }
 
     fn push(&mut self, tag: TagId, points: &[Point], limits: &Limits) {
@@ -254,16 +250,16 @@ impl Marks {
 pub(super) struct Limits {
     pub(super) batch_points: usize,
     pub(super) block_points: usize,
-    inbox_points: usize,
+    pub(super) inbox_points: usize,
     /// Points of short tails in one frame.
-    mixed_points: usize,
+    pub(super) mixed_points: usize,
     /// Points in frames that the tails of a shard shall keep at most.
     logged_points: usize,
 }
 
 impl Limits {
     /// Points of one tag that a call may put into an inbox.
-    fn few(&self) -> usize {
+    pub(super) fn few(&self) -> usize {
         self.inbox_points.div_ceil(INBOX_SHARE)
     }
 
@@ -298,6 +294,9 @@ const LOGGED_MIN: usize = 12;
 /// Such a part of the memory for points is for those that tails keep: some 2 MB, as a processor's cache has.
 const LOGGED_SHARE: u64 = 32;
 
+/// Such a part of the inboxes is much.
+const MUCH: usize = 4;
+
 /// Points of a tag in an inbox, on average, from which on they are brought together.
 const GROUPED_MIN: usize = 3;
 /// Places that the sort can tell apart.
@@ -310,7 +309,7 @@ pub(super) fn are_several(points: usize, tags: usize) -> bool {
 
 /// Brings points of one tag together, in the order in which they are, so that their buffer is looked up once for all of them:
 /// nearly always, as two tags may share a bin.
-fn group_by_tag(points: &[Point], grouped: &mut Vec<Point>) {
+pub(super) fn group_by_tag(points: &[Point], grouped: &mut Vec<Point>) {
     // The lower bits of the hash are the same in all tags of a shard.
     let bin = |point: &Point| (point.tag_id().hash() >> 20) as usize % BINS;
     let mut ends = [0; BINS];
@@ -345,6 +344,8 @@ pub(crate) struct Buffers {
     sealed: AtomicU64,
     /// Bytes of runs that are in frames and in no block, in all shards.
     bytes: AtomicU64,
+    /// Points in frames that wait in the lanes.
+    logged_in_lanes: AtomicU64,
     /// Points that are encoded and not in the log yet. Changed under the lock of a shard, so that what is taken off
     /// has been added.
     backlog: Padded<AtomicU64>,
@@ -363,12 +364,13 @@ impl Buffers {
         };
         Buffers {
             shards: (0..shards).map(|_| Padded(Mutex::new(Rank::Shard, Shard::default()))).collect(),
-            lanes: (config.inbox_points > 0).then(|| Lanes::new(shards, limits.few())),
+            lanes: (config.inbox_points > 0).then(|| Lanes::new(shards, &limits)),
             unlogged: Marks::new(shards),
             waiting: Marks::new(shards),
             limits,
             sealed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            logged_in_lanes: AtomicU64::new(0),
             backlog: Padded(AtomicU64::new(0)),
         }
     }
@@ -394,58 +396,79 @@ impl Buffers {
         self.shards[index].0.lock()
     }
 
-    /// Accepts runs, each of points of one tag: of each run all or none. Those with few points share the lock of their lane.
-    /// `admit` is asked under the locks that [`wait_for_writers`](Buffers::wait_for_writers) takes. `grown` is called
-    /// when the backlog or the memory in use has become more, on the way and at the end, under none.
+    /// Accepts runs, each of points of one tag: of each run all or none. `admit` is asked under the locks that
+    /// [`wait_for_writers`](Buffers::wait_for_writers) takes. `grown` is called when the backlog or the memory in use has
+    /// become more, on the way and at the end, under none.
     pub(crate) fn accept<'a>(
         &self,
         runs: impl IntoIterator<Item = &'a [Point]>,
         admit: impl Fn() -> Result<()>,
         grown: impl Fn(),
     ) -> Result<()> {
-        let mut lane = None;
-        let untold = Cell::new(false);
-        let note = |more| untold.set(untold.get() || more);
-        // With no lock held.
-        let tell = || {
-            if untold.take() {
+        let mut runs = runs.into_iter();
+        let mut next = runs.next();
+        while let Some(points) = next {
+            let has_grown;
+            (next, has_grown) = match &self.lanes {
+                Some(lanes) => self.accept_in_lane(lanes, points, &mut runs, &admit)?,
+                None => {
+                    let shard = self.index(points[0].tag_id());
+                    let mut guard = self.lock_at(shard);
+                    admit()?;
+                    (runs.next(), self.push_in(shard, &mut guard, points))
+                }
+            };
+            if has_grown {
                 grown();
             }
-        };
-        for (number, points) in runs.into_iter().enumerate() {
-            let tag = points[0].tag_id();
-            let shard = self.index(tag);
-            if number % RUNS_HELD == 0 {
-                drop(lane.take());
-            }
-            if lane.is_none() {
-                tell();
-            }
-            if let Some(lanes) = &self.lanes {
-                let let_go = |lane: &mut Lane| note(self.take_in(lane, shard, Inbound::All));
-                let held = lanes.lane_for((tag, shard), lane.take(), let_go);
-                let held = lane.insert(held);
-                if !self.is_many(points) {
-                    admit()?;
-                    if held.push(shard, points) + self.limits.few() > self.limits.inbox_points {
-                        note(self.make_room(held, shard));
-                    }
-                    continue;
-                }
-                // What came before them. What comes meanwhile waits for the lane: a sync that logs it there must not find these behind it.
-                note(self.take_in(held, shard, Inbound::All));
-                if plant::on(Bug::T6) {
-                    lane = None;
-                }
-            }
-            let mut guard = self.lock_at(shard);
-            admit()?;
-            guard.push(tag, points, &self.limits);
-            note(self.count(shard, &mut guard));
         }
-        drop(lane);
-        tell();
         Ok(())
+    }
+
+    /// Accepts a run, and if it has few points those behind it that belong to the same lane, too, as many as shall share its lock. Returns
+    /// the first one that is left, and whether the backlog, or what is in frames, has become more.
+    fn accept_in_lane<'a>(
+        &self,
+        lanes: &Lanes,
+        mut points: &'a [Point],
+        runs: &mut impl Iterator<Item = &'a [Point]>,
+        admit: &impl Fn() -> Result<()>,
+    ) -> Result<(Option<&'a [Point]>, bool)> {
+        let (tag, few) = (points[0].tag_id(), self.limits.few());
+        let shard = self.index(tag);
+        let has_grown = Cell::new(false);
+        let let_go =
+            |lane: &mut Lane| has_grown.set(has_grown.get() | self.take_in(lane, shard, Inbound::All));
+        let own = Lanes::own();
+        let mut guard = lanes.lane_for((tag, shard), own, let_go);
+        let mut has_grown = has_grown.get();
+        admit()?;
+        if points.len() > few {
+            // What came before them. What comes meanwhile waits for the lane: a sync that logs it there must not find these behind it.
+            has_grown |= self.take_in(&mut guard, shard, Inbound::All);
+            let _lane = (!plant::on(Bug::T6)).then_some(guard);
+            has_grown |= self.push_in(shard, &mut self.lock_at(shard), points);
+            return Ok((runs.next(), has_grown));
+        }
+        let lane = &mut *guard;
+        let mut next = None;
+        for _ in 0..RUNS_HELD {
+            let shard = self.index(points[0].tag_id());
+            if lane.push(shard, points) < few {
+                has_grown |= self.make_room(lane, shard);
+            }
+            next = runs.next();
+            let follows = |run: &&[Point]| run.len() <= few && lanes.is_found(own, lane, run[0].tag_id());
+            let Some(run) = next.filter(follows) else { break };
+            points = run;
+        }
+        Ok((next, has_grown))
+    }
+
+    /// Accepts points of one tag, behind all of it that wait in a lane. Returns whether the backlog has become more.
+    fn push_in(&self, index: usize, shard: &mut Shard, points: &[Point]) -> bool {
+        shard.push(points[0].tag_id(), points, &self.limits);
+        self.count(index, shard)
     }
 
     /// Brings what waits in a lane for a shard into the buffers there. Returns whether the backlog, or what is in frames, has become more.
@@ -454,35 +477,58 @@ impl Buffers {
         if inbox.len() == 0 {
             return false;
         }
+        let logged = inbox.logged().0.len();
         let mut shard = self.lock_at(index);
         shard.take_in(inbox, which, room, &self.limits);
-        inbox.tags = shard.tags.len();
+        inbox.note_tags(shard.tags.len(), self.limits.inbox_points);
+        self.logged_in_lanes.fetch_sub(logged as u64, Ordering::Relaxed);
         self.count(index, &mut shard)
     }
 
     /// Likewise, of an inbox that is full. If half of it is logged that is enough: the rest may still be logged from there.
+    #[inline(never)]
     fn make_room(&self, lane: &mut Lane, index: usize) -> bool {
         let (inbox, _) = lane.inbox(index);
         let half = 2 * inbox.logged().0.len() >= inbox.len();
         self.take_in(lane, index, if half { Inbound::Logged } else { Inbound::All })
     }
 
-    /// Brings what is logged in the lanes into the buffers.
-    fn take_in_logged(&self) {
-        for mut lane in self.lanes.iter().flat_map(Lanes::used) {
-            for shard in 0..self.shards.len() {
-                if !lane.inbox(shard).0.logged().0.is_empty() {
-                    self.take_in(&mut lane, shard, Inbound::Logged);
-                }
+    /// Brings what is logged in the lanes into the buffers, shard by shard, as long as this `goes_on`.
+    pub(crate) fn take_in_logged(&self, goes_on: impl Fn() -> bool) {
+        let shards = 0..self.shards.len();
+        let places = self
+            .lanes
+            .iter()
+            .flat_map(Lanes::used)
+            .flat_map(|lane| shards.clone().map(move |shard| (lane, shard)));
+        for (lane, shard) in places.take_while(|_| goes_on()) {
+            let mut lane = lane.lock();
+            if !lane.inbox(shard).0.logged().0.is_empty() {
+                self.take_in(&mut lane, shard, Inbound::Logged);
             }
         }
+    }
+
+    /// Whether the lanes are so full of what is logged that it is worth to wake somebody who brings it into the buffers.
+    pub(crate) fn has_much_logged(&self) -> bool {
+        let inbox_points = self.limits.inbox_points * self.shards.len();
+        inbox_points > 0 && self.logged_in_lanes.load(Ordering::Relaxed) >= inbox_points.div_ceil(MUCH) as u64
+    }
+
+    #[cfg(test)]
+    pub(super) fn counts_what_is_logged(&self) -> bool {
+        let in_lane = |mut lane: Guard<'_, Lane>| {
+            (0..self.shards.len()).map(|shard| lane.inbox(shard).0.logged().0.len() as u64).sum::<u64>()
+        };
+        let logged: u64 = self.lanes.iter().flat_map(Lanes::each_used).map(in_lane).sum();
+        logged == self.logged_in_lanes.load(Ordering::Relaxed)
     }
 
     /// Appends what waits in the lanes, from there. Where a buffer of a shard has something for the log, which comes first,
     /// what waits for that shard goes to the buffers instead, so that a pass has to follow.
     fn append_lanes(&self, append: &mut AppendBatch) -> Result<Drained> {
-        let mut short = ShortTails::new(self.limits.mixed_points);
-        for mut lane in self.lanes.iter().flat_map(Lanes::used).skip(plant::on(Bug::T3).into()) {
+        for mut lane in self.lanes.iter().flat_map(Lanes::each_used).skip(plant::on(Bug::T3).into()) {
+            let mut short = lane.take_short();
             let drained = self.append_lane(&mut lane, append, &mut short);
             // Whatever has come of it, as in `append_some`.
             let mut points = 0;
@@ -491,7 +537,9 @@ impl Buffers {
                 inbox.note_logged(share.count as usize, first_lsn);
                 points += u64::from(share.count);
             }
+            lane.put_back(short);
             self.bytes.fetch_add(points * size_of::<Entry>() as u64, Ordering::Relaxed);
+            self.logged_in_lanes.fetch_add(points, Ordering::Relaxed);
             let drained = drained?;
             if drained != Drained::All {
                 return Ok(drained);
@@ -510,10 +558,11 @@ impl Buffers {
             let (inbox, _) = lane.inbox(shard);
             // While the lane is locked none of its tags' points come to the shard, so this stays true.
             let others_first = self.unlogged.has(shard) && !plant::on(Bug::B12);
-            if others_first || inbox.has_several() {
+            if others_first || inbox.has_long(self.limits.batch_points.div_ceil(2)) {
                 self.take_in(lane, shard, Inbound::All);
             }
-            let (inbox, _) = lane.inbox(shard);
+            let (inbox, room) = lane.inbox(shard);
+            inbox.group(room);
             for points in inbox.unlogged().chunk_by(|a, b| a.tag == b.tag) {
                 for points in points.chunks(short.points_max()) {
                     let drained = short.add(points[0].tag_id(), points, append)?;
@@ -524,11 +573,6 @@ impl Buffers {
             }
         }
         short.append(append)
-    }
-
-    /// Whether points of one tag are too many for an inbox.
-    fn is_many(&self, points: &[Point]) -> bool {
-        points.len() > self.limits.few()
     }
 
     /// Brings the counts and the marks of all shards up to date with a locked one. Returns whether the backlog, or the memory for what is in frames, has become more.
@@ -702,7 +746,7 @@ impl Buffers {
     pub(crate) fn seal(&self, scope: Scope) -> Vec<Arc<Sealed>> {
         if !plant::on(Bug::B11) {
             // It keeps segments busy, too.
-            self.take_in_logged();
+            self.take_in_logged(|| true);
         }
         let mut sealed = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
@@ -773,7 +817,7 @@ impl Buffers {
     pub(crate) fn tags(&self) -> Vec<TagId> {
         let mut tags = Vec::new();
         // The way that points go: what has left a lane meanwhile is in its shard.
-        for lane in self.lanes.iter().flat_map(Lanes::used) {
+        for lane in self.lanes.iter().flat_map(Lanes::each_used) {
             tags.extend(lane.all().map(Point::tag_id));
         }
         for shard in &self.shards {
@@ -785,7 +829,8 @@ impl Buffers {
 
     /// Points in memory; some of those that are on their way from a lane to their shard meanwhile count twice.
     pub(crate) fn points(&self) -> u64 {
-        let in_lanes: usize = self.lanes.iter().flat_map(Lanes::used).map(|lane| lane.all().count()).sum();
+        let in_lanes: usize =
+            self.lanes.iter().flat_map(Lanes::each_used).map(|lane| lane.all().count()).sum();
         let points =
             |shard: &Padded<Mutex<Shard>>| shard.0.lock().tags.iter().map(TagBuffer::points).sum::<usize>();
         (in_lanes + self.shards.iter().map(points).sum::<usize>()) as u64

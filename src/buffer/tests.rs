@@ -27,6 +27,8 @@ enum Op {
     Accept { runs: Vec<(u32, usize)>, delay: i64, from_elsewhere: bool, admitted: usize },
     /// The log has room for so many bytes, and after some I/O again; then it has none. Or it fails instead.
     Append { which: Tails, rooms: Vec<usize>, fails: bool },
+    /// The logger brings what is logged in the lanes into the buffers of so many shards.
+    TakeIn { shards: usize },
     /// Begins a flush, in place of one that has not come to its end.
     Seal { scope: Scope },
     /// Ends it.
@@ -49,7 +51,8 @@ fn op() -> impl Strategy<Value = Op> {
     let scope =
         prop_oneof![Just(Scope::All), Just(Scope::Sealed), (0..300_u64).prop_map(|at| Scope::Below(Lsn(at)))];
     let seal = scope.prop_map(|scope| Op::Seal { scope });
-    prop_oneof![5 => accept, 4 => append, 1 => seal, 1 => Just(Op::Release)]
+    let take_in = select(&[0, 1, 3, usize::MAX][..]).prop_map(|shards| Op::TakeIn { shards });
+    prop_oneof![5 => accept, 4 => append, 1 => take_in, 1 => seal, 1 => Just(Op::Release)]
 }
 
 fn config() -> impl Strategy<Value = Config> {
@@ -184,6 +187,10 @@ impl Model {
                 }
             }
             Op::Append { which, rooms, fails } => self.append(*which, rooms, *fails),
+            Op::TakeIn { shards } => {
+                let left = Cell::new(*shards);
+                self.buffers.take_in_logged(|| left.replace(left.get().saturating_sub(1)) > 0);
+            }
             Op::Seal { scope } => self.seal(*scope),
             Op::Release => {
                 let flushed = std::mem::take(&mut self.flushing);
@@ -218,8 +225,11 @@ impl Model {
             let then = told.replace(now);
             assert!(now.0 > then.0 || now.1 > then.1);
         };
-        let outcome = buffers.accept(runs.iter().copied(), admit, grown);
-        let accepted = &runs[..admitted - left.get()];
+        let taken = Cell::new(0);
+        let taking = runs.iter().copied().inspect(|_| taken.set(taken.get() + 1));
+        let outcome = buffers.accept(taking, admit, grown);
+        // The last one that was taken is that which was not admitted.
+        let accepted = &runs[..taken.get() - usize::from(outcome.is_err())];
         for point in accepted.iter().copied().flatten() {
             tags.get_mut(&point.tag_id()).unwrap().accepted.push(point.entry());
         }
@@ -354,6 +364,7 @@ impl Model {
         assert_eq!(buffers.points(), points as u64);
         assert_eq!((buffers.backlog(), buffers.sealed()), (backlog as u64, sealed_buffers as u64));
         assert_eq!(buffers.bytes(), bytes as u64);
+        assert!(buffers.counts_what_is_logged());
         if self.logged_taken_in {
             self.check_first_unflushed(&[]);
             self.check_first_unflushed(&self.flushing);
@@ -531,4 +542,53 @@ fn a_pass_goes_no_further_than_a_frame_for_which_there_is_no_room() {
     // The short ones alone would fit.
     model.append(Tails::All, &[100, 1_000], false);
     model.check();
+}
+
+/// Of so many tags the inbox of their shard takes two points each, as long as that is not more than 16 times what others take.
+#[test]
+fn the_inbox_of_a_shard_of_many_tags_holds_two_points_of_each() {
+    let few = 2;
+    for (tags, holds) in [(1, 16), (8, 16), (20, 40), (100, 200), (128, 256), (1000, 256)] {
+        // Each point that comes to its buffer is a batch, and is counted.
+        let config = Config { inbox_points: 16, batch_points: 1, shards: 1, ..Config::default() };
+        let buffers = Buffers::new(&config);
+        let accept = |tag| {
+            let before = buffers.backlog();
+            buffers.accept([&[Point::new(tag, 0, 0.5)][..]], || Ok(()), || ()).unwrap();
+            buffers.backlog() - before
+        };
+        let mut tag = (1..=tags).cycle();
+        let mut next = || accept(tag.next().unwrap());
+        // Until the shard has seen them all, and the inbox is empty again.
+        for _ in 0..2 * tags {
+            next();
+        }
+        while next() == 0 {}
+        let taken = (1..).find(|_| next() > 0).unwrap();
+        assert_eq!(taken, holds - few + 1, "{tags} tags");
+    }
+}
+
+/// A fourth of what the inboxes hold.
+#[test]
+fn what_is_logged_in_lanes_is_much_until_it_is_brought_to_the_buffers() {
+    let mut model = Model::new(&Config { inbox_points: 16, shards: 1, ..Config::default() });
+    let log_one = |model: &mut Model| {
+        let points = model.make(7, 1, 0);
+        model.accept(&points, usize::MAX);
+        model.append(Tails::All, &[usize::MAX], false);
+        model.check();
+        model.buffers.has_much_logged()
+    };
+    // The first time, what comes to a shard goes on to the buffers.
+    assert!(!log_one(&mut model));
+    for _ in 0..2 {
+        assert_eq!([1, 2, 3, 4].map(|_| log_one(&mut model)), [false, false, false, true]);
+        model.run(&Op::TakeIn { shards: 0 });
+        assert!(model.buffers.has_much_logged());
+        model.run(&Op::TakeIn { shards: usize::MAX });
+        assert!(!model.buffers.has_much_logged());
+        model.check();
+    }
+    assert!(!Buffers::new(&Config { inbox_points: 0, ..Config::default() }).has_much_logged());
 }

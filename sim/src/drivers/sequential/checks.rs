@@ -31,9 +31,10 @@ impl Run<'_> {
         }
         let waiting = (self.base_lsn + self.accepted).saturating_sub(marks[2]);
         let tails = u64::from(self.shape.tags) * (config.batch_points as u64 - 1);
-        let inboxes = streams
-            * (config.stream_shards() as u64).min(u64::from(self.shape.tags))
-            * config.inbox_points as u64;
+        let shards = streams * (config.stream_shards() as u64).min(u64::from(self.shape.tags));
+        // Where there are more tags than that, two points of each.
+        let of_tags = if config.inbox_points == 0 { 0 } else { 2 * u64::from(self.shape.tags) };
+        let inboxes = shards * config.inbox_points as u64 + of_tags;
         // Before each call the backlogs of the streams that it writes to are below their limit.
         let most = tails + inboxes + streams * (config.backlog_points as u64 - 1 + self.longest_write);
         if waiting > most {
