@@ -11,7 +11,7 @@
 //! | rank | guards | taken by | held across I/O |
 //! |---|---|---|---|
 //! | `Flush` | a stream's turn to flush, and its active chunk | `flush`, `close`, the flusher, who found no free segment | yes: it is a turn |
-//! | `Lane` | points of small calls, by writer | `write`, `query`, `sync`, the logger | no |
+//! | `Lane` | points of small calls, by writer; the only [`SpinMutex`]es | `write`, `query`, `sync`, the logger | no |
 //! | `Shard` | the tag buffers of one shard | `write`, `query`, `sync`, the logger, seal and release | no |
 //! | `Wal` | a stream's log: ring, staging buffer, watermarks | append, group commit, rotation, retire | no: see `wal::turn` |
 //! | `Manifest` | the queue of edits | the end of a flush | no: the leader takes the writer out |
@@ -22,7 +22,8 @@
 //! | `Disk` | the content of a `MemDisk` | whoever calls that disk; a handle may be dropped under a leaf | it is the disk |
 //!
 //! There is no timed wait in the engine: a lost wake-up must show as a hang. The one in here is the [`Bell`]'s, for the
-//! background threads, which stand outside the core; under a checker it waits without a limit.
+//! background threads, which stand outside the core; under a checker it waits without a limit. (Nobody is woken who waits for a
+//! [`SpinMutex`]: he looks again.)
 
 use crate::plant::{self, Bug};
 pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, Ordering, Stopwatch, thread};
@@ -89,6 +90,90 @@ impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         imp::get_mut(&mut self.inner)
     }
+}
+
+pub(crate) use spinning::{SpinGuard, SpinMutex};
+
+/// A mutex for what a thread locks for every point, and others hardly ever. To take it and to give it back is one atomic
+/// read-modify-write, where a [`Mutex`] needs two, since nobody sleeps who would have to be woken: who finds it taken looks again, soon
+/// with pauses. That costs him more. So nothing is waited for under it but locks that guard memory.
+#[cfg(not(any(loom, shuttle)))]
+mod spinning {
+    use super::{Held, Rank};
+    use spin::mutex;
+    use std::hint::spin_loop;
+    use std::ops::{Deref, DerefMut};
+    use std::thread::{sleep, yield_now};
+    use std::time::Duration;
+
+    /// So often a thread looks at once: nobody need have interrupted the one that has it.
+    const SPINS: u32 = 30;
+    /// Until it has looked so often it lets others go first.
+    const PATIENCE: u32 = 60;
+    /// Then it sleeps in between: whatever the priorities of the threads, the one that has it can go on.
+    const PAUSE: Duration = Duration::from_micros(50);
+
+    pub(crate) struct SpinMutex<T> {
+        rank: Rank,
+        inner: mutex::SpinMutex<T>,
+    }
+
+    impl<T> SpinMutex<T> {
+        pub(crate) fn new(rank: Rank, value: T) -> SpinMutex<T> {
+            SpinMutex { rank, inner: mutex::SpinMutex::new(value) }
+        }
+
+        #[inline]
+        pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+            let held = Held::push(self.rank, 0);
+            let inner = self.inner.try_lock().unwrap_or_else(|| self.wait());
+            SpinGuard { inner, _held: held }
+        }
+
+        #[cold]
+        fn wait(&self) -> mutex::SpinMutexGuard<'_, T> {
+            let mut looks = 0;
+            loop {
+                match looks {
+                    0..SPINS => spin_loop(),
+                    SPINS..PATIENCE => yield_now(),
+                    _ => sleep(PAUSE),
+                }
+                looks = PATIENCE.min(looks + 1);
+                // Looked at before it is taken: that does not take it out of the cache of who has it.
+                if !self.inner.is_locked()
+                    && let Some(inner) = self.inner.try_lock()
+                {
+                    return inner;
+                }
+            }
+        }
+    }
+
+    /// Access to the value of a locked [`SpinMutex`]; dropping it unlocks.
+    pub(crate) struct SpinGuard<'a, T> {
+        inner: mutex::SpinMutexGuard<'a, T>,
+        _held: Held,
+    }
+
+    impl<T> Deref for SpinGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.inner
+        }
+    }
+
+    impl<T> DerefMut for SpinGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.inner
+        }
+    }
+}
+
+/// To a checker they are like the others.
+#[cfg(any(loom, shuttle))]
+mod spinning {
+    pub(crate) use super::{Guard as SpinGuard, Mutex as SpinMutex};
 }
 
 /// A condition variable. Waits have no time limit.
@@ -447,6 +532,35 @@ mod tests {
     #[should_panic(expected = "lock order: Shard taken while holding Wal")]
     fn a_lock_inversion_panics_with_both_names() {
         let (a, b) = (Mutex::new(Rank::Shard, 1), Mutex::new(Rank::Wal, 2));
+        let _b = b.lock();
+        let _a = a.lock();
+    }
+
+    #[test]
+    fn who_finds_a_spinning_lock_taken_waits_until_it_is_not() {
+        let value = SpinMutex::new(Rank::Lane, 0);
+        // As long as it takes to come to each way of waiting.
+        for pause in [Duration::ZERO, Duration::from_micros(20), Duration::from_millis(5)] {
+            let mut first = value.lock();
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| {
+                    let mut second = value.lock();
+                    *second *= 2;
+                });
+                std::thread::sleep(pause);
+                assert!(!second.is_finished());
+                *first += 1;
+                drop(first);
+            });
+        }
+        assert_eq!(*value.lock(), 14);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "lock order: Lane taken while holding Shard")]
+    fn a_spinning_lock_has_its_place_in_the_order() {
+        let (a, b) = (SpinMutex::new(Rank::Lane, 1), Mutex::new(Rank::Shard, 2));
         let _b = b.lock();
         let _a = a.lock();
     }

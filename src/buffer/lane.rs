@@ -2,7 +2,8 @@
 //!
 //! Bringing one point to its tag, of many, is a cache miss or three. In an inbox they wait until so many have come together that
 //! some hit the same buffer, and the misses of the others overlap. And a lane is nearly always locked by the same thread, so
-//! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to.
+//! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to; and its lock is
+//! one of those for which nobody sleeps, since to unlock another one costs as much as all else that a point costs here.
 //!
 //! What a sync finds in an inbox it logs from there, tag by tag if it is worth the while: in their buffers the points are in some
 //! hundred places, here they are in one. They stay, *logged*, in front of those that come, until the inbox is full, or until the
@@ -23,7 +24,7 @@ use super::short::ShortTails;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
 use crate::point::{Point, TagId};
-use crate::sync::{AtomicU8, AtomicU64, Guard, IS_CHECKED, Mutex, Ordering, Rank, thread};
+use crate::sync::{AtomicU8, AtomicU64, IS_CHECKED, Ordering, Rank, SpinGuard, SpinMutex, thread};
 
 /// Lanes. With more writers some share one.
 const LANES: usize = 8;
@@ -167,7 +168,7 @@ impl Lane {
 
 /// The lanes of one stream.
 pub(super) struct Lanes {
-    lanes: Box<[Padded<Mutex<Lane>>]>,
+    lanes: Box<[Padded<SpinMutex<Lane>>]>,
     /// The number of a lane and one, or `NOBODY`.
     owners: Box<[AtomicU8]>,
     /// So often others come until a lane hands over the entry of the last one. At least 2: one of them has then brought its
@@ -183,7 +184,10 @@ impl Lanes {
         let lane = |number| {
             let short = ShortTails::new(limits.mixed_points);
             let inboxes = (0..shards).map(inbox).collect();
-            Padded(Mutex::new(Rank::Lane, Lane { number, inboxes, room: Vec::new(), short, of_others: 0 }))
+            Padded(SpinMutex::new(
+                Rank::Lane,
+                Lane { number, inboxes, room: Vec::new(), short, of_others: 0 },
+            ))
         };
         Lanes {
             lanes: (0..LANES).map(lane).collect(),
@@ -199,14 +203,14 @@ impl Lanes {
     }
 
     /// Every lane that may hold points that were accepted before this call.
-    pub(super) fn used(&self) -> impl Iterator<Item = &Mutex<Lane>> {
+    pub(super) fn used(&self) -> impl Iterator<Item = &SpinMutex<Lane>> {
         let used = self.used.load(Ordering::Acquire);
         (0..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| &self.lanes[lane].0)
     }
 
     /// They, locked, one after the other.
-    pub(super) fn each_used(&self) -> impl Iterator<Item = Guard<'_, Lane>> {
-        self.used().map(Mutex::lock)
+    pub(super) fn each_used(&self) -> impl Iterator<Item = SpinGuard<'_, Lane>> {
+        self.used().map(SpinMutex::lock)
     }
 
     /// Waits for every writer that is in a lane now, or on its way into one that nobody has used.
@@ -215,7 +219,7 @@ impl Lanes {
     }
 
     /// The lane in which points of this tag wait, locked, if there is one.
-    pub(super) fn find(&self, tag: TagId) -> Option<Guard<'_, Lane>> {
+    pub(super) fn find(&self, tag: TagId) -> Option<SpinGuard<'_, Lane>> {
         let entry = self.owner(tag);
         loop {
             let owner = entry.load(Ordering::Acquire);
@@ -245,7 +249,7 @@ impl Lanes {
         (tag, shard): (TagId, usize),
         own: usize,
         let_go: impl Fn(&mut Lane),
-    ) -> Guard<'_, Lane> {
+    ) -> SpinGuard<'_, Lane> {
         let entry = self.owner(tag);
         loop {
             let owner = entry.load(Ordering::Acquire);

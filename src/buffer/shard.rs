@@ -517,10 +517,11 @@ impl Buffers {
 
     #[cfg(test)]
     pub(super) fn counts_what_is_logged(&self) -> bool {
-        let in_lane = |mut lane: Guard<'_, Lane>| {
-            (0..self.shards.len()).map(|shard| lane.inbox(shard).0.logged().0.len() as u64).sum::<u64>()
-        };
-        let logged: u64 = self.lanes.iter().flat_map(Lanes::each_used).map(in_lane).sum();
+        let mut logged = 0;
+        for mut lane in self.lanes.iter().flat_map(Lanes::each_used) {
+            logged +=
+                (0..self.shards.len()).map(|shard| lane.inbox(shard).0.logged().0.len() as u64).sum::<u64>();
+        }
         logged == self.logged_in_lanes.load(Ordering::Relaxed)
     }
 
