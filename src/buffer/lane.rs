@@ -136,9 +136,10 @@ impl Lane {
         (&mut self.inboxes[shard], &mut self.room)
     }
 
-    /// What a pass gathers points in; it is to be put back.
+    /// What a pass gathers points in. It is to be put back: the memory is worth keeping.
     pub(super) fn take_short(&mut self) -> ShortTails {
-        std::mem::take(&mut self.short)
+        let points_max = self.short.points_max();
+        std::mem::replace(&mut self.short, ShortTails::new(points_max))
     }
 
     pub(super) fn put_back(&mut self, short: ShortTails) {
