@@ -598,6 +598,8 @@ mod tests {
             &[i64::MAX],
             &[0, i64::MAX, -2],
             &[i64::MAX - 1, i64::MAX, i64::MIN, i64::MIN + 1],
+            // Every step goes forward, and together they go round all the times there are.
+            &[0, i64::MAX, i64::MIN, -1, 5],
         ] {
             there_and_back(&of_times(times));
         }
