@@ -23,7 +23,7 @@
 //!
 //! There is no timed wait in the engine: a lost wake-up must show as a hang. The one in here is the [`Bell`]'s, for the
 //! background threads, which stand outside the core; under a checker it waits without a limit. (Nobody is woken who waits for a
-//! [`SpinMutex`]: he looks again.)
+//! [`SpinMutex`]: he looks again, in the end after pauses.)
 
 use crate::plant::{self, Bug};
 pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, Ordering, Stopwatch, thread};
@@ -69,26 +69,29 @@ impl<T> Mutex<T> {
     pub(crate) fn lock_next(&self, number: usize) -> Guard<'_, T> {
         // Checked before the lock is taken: an inversion must panic, not deadlock.
         let held = Held::push(self.rank, number);
-        Guard { inner: imp::lock(&self.inner), _held: held }
+        Ranked { inner: imp::lock(&self.inner), _held: held }
     }
 }
 
 /// Access to the value of a locked [`Mutex`]; dropping it unlocks.
-pub(crate) struct Guard<'a, T> {
-    inner: imp::Guard<'a, T>,
+pub(crate) type Guard<'a, T> = Ranked<imp::Guard<'a, T>>;
+
+/// A lock that is held, whose place in the order is on the thread's list until it is dropped.
+pub(crate) struct Ranked<G> {
+    inner: G,
     _held: Held,
 }
 
-impl<T> Deref for Guard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        imp::get(&self.inner)
+impl<G: Deref> Deref for Ranked<G> {
+    type Target = G::Target;
+    fn deref(&self) -> &G::Target {
+        &self.inner
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        imp::get_mut(&mut self.inner)
+impl<G: DerefMut> DerefMut for Ranked<G> {
+    fn deref_mut(&mut self) -> &mut G::Target {
+        &mut self.inner
     }
 }
 
@@ -99,10 +102,9 @@ pub(crate) use spinning::{SpinGuard, SpinMutex};
 /// with pauses. That costs him more. So nothing is waited for under it but locks that guard memory.
 #[cfg(not(any(loom, shuttle)))]
 mod spinning {
-    use super::{Held, Rank};
+    use super::{Held, Rank, Ranked};
     use spin::mutex;
     use std::hint::spin_loop;
-    use std::ops::{Deref, DerefMut};
     use std::thread::{sleep, yield_now};
     use std::time::Duration;
 
@@ -127,7 +129,7 @@ mod spinning {
         pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
             let held = Held::push(self.rank, 0);
             let inner = self.inner.try_lock().unwrap_or_else(|| self.wait());
-            SpinGuard { inner, _held: held }
+            Ranked { inner, _held: held }
         }
 
         #[cold]
@@ -151,23 +153,7 @@ mod spinning {
     }
 
     /// Access to the value of a locked [`SpinMutex`]; dropping it unlocks.
-    pub(crate) struct SpinGuard<'a, T> {
-        inner: mutex::SpinMutexGuard<'a, T>,
-        _held: Held,
-    }
-
-    impl<T> Deref for SpinGuard<'_, T> {
-        type Target = T;
-        fn deref(&self) -> &T {
-            &self.inner
-        }
-    }
-
-    impl<T> DerefMut for SpinGuard<'_, T> {
-        fn deref_mut(&mut self) -> &mut T {
-            &mut self.inner
-        }
-    }
+    pub(crate) type SpinGuard<'a, T> = Ranked<mutex::SpinMutexGuard<'a, T>>;
 }
 
 /// To a checker they are like the others.
@@ -365,14 +351,6 @@ mod imp {
         mutex.lock()
     }
 
-    pub(super) fn get<'a, T>(guard: &'a Guard<'_, T>) -> &'a T {
-        guard
-    }
-
-    pub(super) fn get_mut<'a, T>(guard: &'a mut Guard<'_, T>) -> &'a mut T {
-        guard
-    }
-
     pub(super) fn wait<T>(condvar: &Condvar, guard: &mut Guard<'_, T>) {
         condvar.wait(guard);
     }
@@ -441,24 +419,30 @@ mod imp {
     pub(super) use shuttle::thread_local;
     #[cfg(shuttle)]
     use shuttle::{sync, thread as threads};
+    use std::ops::{Deref, DerefMut};
     use std::sync::PoisonError;
     use std::time::Duration;
     pub(crate) use sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     pub(super) use sync::{Condvar, Mutex};
 
     /// `None` only inside `wait`.
-    pub(super) struct Guard<'a, T>(Option<sync::MutexGuard<'a, T>>);
+    pub(crate) struct Guard<'a, T>(Option<sync::MutexGuard<'a, T>>);
 
     pub(super) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
         Guard(Some(mutex.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    pub(super) fn get<'a, T>(guard: &'a Guard<'_, T>) -> &'a T {
-        guard.0.as_ref().expect("held outside wait")
+    impl<T> Deref for Guard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("held outside wait")
+        }
     }
 
-    pub(super) fn get_mut<'a, T>(guard: &'a mut Guard<'_, T>) -> &'a mut T {
-        guard.0.as_mut().expect("held outside wait")
+    impl<T> DerefMut for Guard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("held outside wait")
+        }
     }
 
     pub(super) fn wait<T>(condvar: &Condvar, guard: &mut Guard<'_, T>) {

@@ -249,7 +249,7 @@ impl Lanes {
         &self,
         (tag, shard): (TagId, usize),
         own: usize,
-        let_go: impl Fn(&mut Lane),
+        mut let_go: impl FnMut(&mut Lane),
     ) -> SpinGuard<'_, Lane> {
         let entry = self.owner(tag);
         loop {

@@ -13,7 +13,6 @@ use crate::plant::{self, Bug};
 use crate::point::{Entry, Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
-use std::cell::Cell;
 use std::ops::RangeBounds;
 
 /// Which tails a call wants appended.
@@ -97,7 +96,7 @@ impl Shard {
 
     /// Points tag by tag, if several of a tag are there: worth what it costs to find them. Else as they stand.
     fn by_tag<'a>(&self, points: &'a [Point], room: &'a mut Vec<Point>) -> &'a [Point] {
-        if self.tags.len() > 1 && are_several(points.len(), self.tags.len()) {
+        if are_several(points.len(), self.tags.len()) {
             group_by_tag(points, room);
             room
         } else {
@@ -304,7 +303,7 @@ const BINS: usize = 64;
 
 /// Whether there are so many points of so many tags that it is worth the while to bring those of one tag together.
 pub(super) fn are_several(points: usize, tags: usize) -> bool {
-    points >= GROUPED_MIN * tags
+    tags > 1 && points >= GROUPED_MIN * tags
 }
 
 /// Brings points of one tag together, in the order in which they are, so that their buffer is looked up once for all of them:
@@ -436,12 +435,10 @@ impl Buffers {
     ) -> Result<(Option<&'a [Point]>, bool)> {
         let (tag, few) = (points[0].tag_id(), self.limits.few());
         let shard = self.index(tag);
-        let has_grown = Cell::new(false);
-        let let_go =
-            |lane: &mut Lane| has_grown.set(has_grown.get() | self.take_in(lane, shard, Inbound::All));
+        let mut has_grown = false;
+        let let_go = |lane: &mut Lane| has_grown |= self.take_in(lane, shard, Inbound::All);
         let own = Lanes::own();
         let mut guard = lanes.lane_for((tag, shard), own, let_go);
-        let mut has_grown = has_grown.get();
         admit()?;
         if points.len() > few {
             // What came before them. What comes meanwhile waits for the lane: a sync that logs it there must not find these behind it.
@@ -486,6 +483,7 @@ impl Buffers {
     }
 
     /// Likewise, of an inbox that is full. If half of it is logged that is enough: the rest may still be logged from there.
+    // Not in the loop that asks for it, point by point: that shall stay small.
     #[inline(never)]
     fn make_room(&self, lane: &mut Lane, index: usize) -> bool {
         let (inbox, _) = lane.inbox(index);
