@@ -19,6 +19,7 @@
 //! is changed under the lock of the lane that it names, after that lane has let go of the points it concerns; so who finds his
 //! lane named there with its lock in his hands is right. A lane in which others often come by hands over the entry.
 
+use super::marks::next_mark;
 use super::shard::{Limits, Padded, are_several, group_by_tag};
 use super::short::ShortTails;
 use crate::lsn::Lsn;
@@ -122,6 +123,8 @@ impl Inbox {
 pub(super) struct Lane {
     number: usize,
     inboxes: Box<[Inbox]>,
+    /// A bit for each inbox: with few points a sync need not look at all of them.
+    unlogged: Box<[u64]>,
     /// To sort one in.
     room: Vec<Point>,
     /// To log them from here.
@@ -146,8 +149,19 @@ impl Lane {
         self.short = short;
     }
 
+    /// The first shard at or behind `from` for which points wait that are in no frame; none wait for some that it names.
+    pub(super) fn next_unlogged(&self, from: usize) -> Option<usize> {
+        next_mark(|at| self.unlogged.get(at).copied(), from)
+    }
+
+    /// All that wait are in frames.
+    pub(super) fn note_all_logged(&mut self) {
+        self.unlogged.fill(0);
+    }
+
     /// Adds points of a tag of this shard. Returns for how many more its inbox has room.
     pub(super) fn push(&mut self, shard: usize, points: &[Point]) -> usize {
+        self.unlogged[shard / 64] |= 1 << (shard % 64);
         let Inbox { points: inbox, points_max, .. } = &mut self.inboxes[shard];
         match points {
             [point] => inbox.push(*point),
@@ -185,10 +199,9 @@ impl Lanes {
         let lane = |number| {
             let short = ShortTails::new(limits.mixed_points);
             let inboxes = (0..shards).map(inbox).collect();
-            Padded(SpinMutex::new(
-                Rank::Lane,
-                Lane { number, inboxes, room: Vec::new(), short, of_others: 0 },
-            ))
+            let unlogged = vec![0; shards.div_ceil(64)].into();
+            let lane = Lane { number, inboxes, unlogged, room: Vec::new(), short, of_others: 0 };
+            Padded(SpinMutex::new(Rank::Lane, lane))
         };
         Lanes {
             lanes: (0..LANES).map(lane).collect(),

@@ -32,6 +32,7 @@
 //! with an LSN. A sealed buffer stays visible to queries until a version that names its block is published.
 
 mod lane;
+mod marks;
 mod runs;
 mod shard;
 mod short;

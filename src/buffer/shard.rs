@@ -1,6 +1,7 @@
 //! The tag table of one stream: buffers by tag, in shards with a lock each.
 
 use super::lane::{Inbox, Lane, Lanes};
+use super::marks::Marks;
 use super::short::{self, Appended, ShortTails};
 use super::table::TagTable;
 use super::tag::{AppendBatch, RunMaker};
@@ -204,44 +205,6 @@ impl Shard {
                 out.extend_from_slice(buffer.sealed());
             }
         }
-    }
-}
-
-/// Which shards a pass has to visit, so that there can be many more shards than a pass would like to lock.
-///
-/// A shard's bit is set exactly while it has something for such a pass: it is changed under the shard's lock only. So a pass that
-/// finds it clear has missed nothing that had come to the shard before the pass began, whatever other passes are doing.
-struct Marks(Box<[AtomicU64]>);
-
-impl Marks {
-    fn new(shards: usize) -> Marks {
-        Marks((0..shards.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    fn has(&self, shard: usize) -> bool {
-        self.0[shard / 64].load(Ordering::Acquire) >> (shard % 64) & 1 == 1
-    }
-
-    fn put(&self, shard: usize, marked: bool) {
-        let (bits, bit) = (&self.0[shard / 64], 1 << (shard % 64));
-        // Nobody else changes this bit, and it is nearly always right.
-        match (bits.load(Ordering::Relaxed) & bit != 0, marked) {
-            (false, true) => drop(bits.fetch_or(bit, Ordering::AcqRel)),
-            (true, false) => drop(bits.fetch_and(!bit, Ordering::AcqRel)),
-            _ => {}
-        }
-    }
-
-    /// The first marked shard at or behind `from`.
-    fn next(&self, from: usize) -> Option<usize> {
-        let mut at = from / 64;
-        let behind = u64::MAX << (from % 64);
-        let mut bits = self.0.get(at)?.load(Ordering::Acquire) & behind;
-        while bits == 0 {
-            at += 1;
-            bits = self.0.get(at)?.load(Ordering::Acquire) & if plant::on(Bug::B8) { behind } else { !0 };
-        }
-        Some(at * 64 + bits.trailing_zeros() as usize)
     }
 }
 
@@ -529,6 +492,9 @@ impl Buffers {
         for mut lane in self.lanes.iter().flat_map(Lanes::each_used).skip(plant::on(Bug::T3).into()) {
             let mut short = lane.take_short();
             let drained = self.append_lane(&mut lane, append, &mut short);
+            if matches!(drained, Ok(Drained::All)) || plant::on(Bug::B13) {
+                lane.note_all_logged();
+            }
             // Whatever has come of it, as in `append_some`.
             let mut points = 0;
             for (share, first_lsn) in short.take_appended() {
@@ -553,7 +519,9 @@ impl Buffers {
         append: &mut AppendBatch,
         short: &mut ShortTails,
     ) -> Result<Drained> {
-        for shard in 0..self.shards.len() {
+        let mut next = 0;
+        while let Some(shard) = lane.next_unlogged(next) {
+            next = shard + 1;
             let (inbox, _) = lane.inbox(shard);
             // While the lane is locked none of its tags' points come to the shard, so this stays true.
             let others_first = self.unlogged.has(shard) && !plant::on(Bug::B12);
