@@ -118,6 +118,7 @@ bugs! {
     B13: "a pass for which the log had no room forgets where in a lane the points are that it has left",
     C12: "the shards are let go before the frame of their short tails has its position",
     C13: "a sync that failed before it began counts as the one that covers those who wait: they wait for its end",
+    C14: "who waits for another's sync lets go of the log before he notes what he waits for: a wake-up in between is lost",
     D1: "a manifest that has grown long is replaced before the edit that made it so is part of the version",
     G1: "frames behind the end of a scan prove nothing",
     G2: "an intact frame that damage has cut off is not missed",

@@ -175,12 +175,39 @@ impl Condvar {
         imp::wait(&self.0, &mut guard.inner);
     }
 
-    pub(crate) fn notify_one(&self) {
-        self.0.notify_one();
-    }
-
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+/// Where threads wait until something has happened, with no lock (an eventcount: Reed and Kanodia, 1979). Those who wait on a
+/// [`Condvar`] come back one after the other, each through its lock and each woken by the one before; those who wait here all wake at
+/// once, and need not lock anything if they see without that they have what they wanted.
+pub(crate) struct Event(imp::Futex);
+
+impl Event {
+    pub(crate) fn new() -> Event {
+        Event(imp::Futex::new())
+    }
+
+    /// How often it has happened: to be asked under the lock under which one sees that one has to wait.
+    pub(crate) fn times(&self) -> u32 {
+        self.0.value()
+    }
+
+    /// Sleeps until it has happened more often than so many `times`; may wake before that, for no reason.
+    pub(crate) fn wait(&self, times: u32) {
+        self.0.sleep_at(times);
+    }
+
+    /// It has happened: wakes one of those who wait, and whoever has asked and not yet fallen asleep.
+    pub(crate) fn notify_one(&self) {
+        self.0.count_and_wake_one();
+    }
+
+    /// It has happened: wakes all.
+    pub(crate) fn notify_all(&self) {
+        self.0.count_and_wake_all();
     }
 }
 
@@ -342,10 +369,38 @@ use ranks::Held;
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
     pub(super) use parking_lot::{Condvar, Mutex, MutexGuard as Guard};
+    use std::sync::atomic::AtomicU32;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     #[cfg(debug_assertions)]
     pub(super) use std::thread_local;
     use std::time::{Duration, Instant};
+
+    /// A number at which threads sleep: the system looks at it once more before one does.
+    pub(super) struct Futex(AtomicU32);
+
+    impl Futex {
+        pub(super) fn new() -> Futex {
+            Futex(AtomicU32::new(0))
+        }
+
+        pub(super) fn value(&self) -> u32 {
+            self.0.load(Ordering::Acquire)
+        }
+
+        pub(super) fn sleep_at(&self, value: u32) {
+            atomic_wait::wait(&self.0, value);
+        }
+
+        pub(super) fn count_and_wake_one(&self) {
+            self.0.fetch_add(1, Ordering::Release);
+            atomic_wait::wake_one(&self.0);
+        }
+
+        pub(super) fn count_and_wake_all(&self) {
+            self.0.fetch_add(1, Ordering::Release);
+            atomic_wait::wake_all(&self.0);
+        }
+    }
 
     pub(super) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
         mutex.lock()
@@ -424,6 +479,39 @@ mod imp {
     use std::time::Duration;
     pub(crate) use sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     pub(super) use sync::{Condvar, Mutex};
+
+    /// The system looks at the number and falls asleep in one step: here a lock makes one of it.
+    pub(super) struct Futex {
+        value: Mutex<u32>,
+        wake: Condvar,
+    }
+
+    impl Futex {
+        pub(super) fn new() -> Futex {
+            Futex { value: Mutex::new(0), wake: Condvar::new() }
+        }
+
+        pub(super) fn value(&self) -> u32 {
+            *lock(&self.value)
+        }
+
+        pub(super) fn sleep_at(&self, value: u32) {
+            let mut now = lock(&self.value);
+            if *now == value {
+                wait(&self.wake, &mut now);
+            }
+        }
+
+        pub(super) fn count_and_wake_one(&self) {
+            *lock(&self.value) += 1;
+            self.wake.notify_one();
+        }
+
+        pub(super) fn count_and_wake_all(&self) {
+            *lock(&self.value) += 1;
+            self.wake.notify_all();
+        }
+    }
 
     /// `None` only inside `wait`.
     pub(crate) struct Guard<'a, T>(Option<sync::MutexGuard<'a, T>>);

@@ -14,11 +14,11 @@
 //! Those whom a sync has released come back with their next points while the next one is about to begin: a leader that knows of
 //! others lets them go first, for a moment.
 
-use super::turn::{Turn, Why};
+use super::turn::{Turn, Why, synced};
 use super::{Log, State};
 use crate::error::Result;
 use crate::lsn::Lsn;
-use crate::sync::{IS_CHECKED, Stopwatch, thread};
+use crate::sync::{IS_CHECKED, Ordering, Stopwatch, thread};
 use std::time::Duration;
 
 /// So often a leader lets others go first before it writes: with nobody there that takes some microseconds. No checker is asked to go
@@ -66,9 +66,10 @@ impl Log {
         // With those whom the same sync covers: the last one that has begun, or the next.
         let place = |state: &State| {
             let is_covered = state.covering >= target;
-            self.synced(if is_covered { state.sync_number } else { state.sync_number + 1 })
+            synced(if is_covered { state.sync_number } else { state.sync_number + 1 })
         };
-        while let Some(mut turn) = self.turn_at(|state| state.marks.durable >= target, place)? {
+        let is_durable = || self.durable.load(Ordering::Acquire) >= target.0;
+        while let Some(mut turn) = self.turn_at(|state| state.marks.durable >= target, place, is_durable)? {
             turn.commit()?;
         }
         Ok(())

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::lsn::{Append, Generation, Lsn};
 use crate::plant::{self, Bug};
-use crate::sync::{Arc, Condvar, Guard, Mutex, Rank};
+use crate::sync::{Arc, AtomicU64, Event, Guard, Mutex, Rank};
 use commit::Company;
 use frame::FrameHeader;
 use ring::{Next, Ring};
@@ -98,11 +98,11 @@ pub(crate) struct Log {
     sector_bytes: u64,
     staging_bytes: usize,
     state: Mutex<State>,
-    /// The turn to do I/O has been given back.
-    turn_free: Condvar,
-    /// Where committers wait, by whether the sync that covers them has an even or an odd number: one is under way at most, and the
-    /// others wait for the next.
-    synced: [Condvar; 2],
+    /// What the watermark of `state` says, for who has been woken: he need not lock for it.
+    durable: AtomicU64,
+    /// Where threads wait: committers by whether the sync that covers them has an even or an odd number, since one is under way at
+    /// most and the others wait for the next; and whoever waits for the turn to do I/O.
+    places: [Event; 3],
 }
 
 struct State {
@@ -122,6 +122,8 @@ struct State {
     sync_number: u64,
     /// and what it covers; nothing, if it has failed.
     covering: Lsn,
+    /// Where somebody waits, or may.
+    awaited: [bool; 3],
     company: Company,
     stats: LogStats,
 }
@@ -154,6 +156,7 @@ impl Log {
             io: Some(Io { files: start.files, bytes: Vec::new() }),
             sync_number: 0,
             covering: start.durable_lsn,
+            awaited: [false; 3],
             company: Company::default(),
             stats: LogStats::default(),
         };
@@ -165,8 +168,8 @@ impl Log {
             sector_bytes: config.sector_bytes,
             staging_bytes: config.staging_bytes,
             state: Mutex::new(Rank::Wal, state),
-            turn_free: Condvar::new(),
-            synced: [Condvar::new(), Condvar::new()],
+            durable: AtomicU64::new(start.durable_lsn.0),
+            places: [Event::new(), Event::new(), Event::new()],
         }
     }
 

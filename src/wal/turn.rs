@@ -18,7 +18,7 @@ use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::sync::{Arc, Condvar, thread};
+use crate::sync::{Arc, Event, Ordering, thread};
 
 /// For the planted bug L1: looks at a turn that others have.
 const PATIENCE: u32 = 200;
@@ -69,7 +69,10 @@ impl Drop for Turn<'_> {
         }
         let mut state = self.log.lock();
         state.io = Some(std::mem::take(&mut self.io));
-        let number = state.sync_number;
+        let (covered, next) = (synced(state.sync_number), synced(state.sync_number + 1));
+        let awaited = std::mem::take(&mut state.awaited);
+        // Some of them go on waiting.
+        state.awaited[next] = awaited[next];
         drop(state);
         if plant::on(Bug::C11) {
             return;
@@ -78,34 +81,45 @@ impl Drop for Turn<'_> {
             self.log.wake_all();
             return;
         }
-        // Of those whom this sync has not covered one is enough: it leads the next one, which covers the others.
-        self.log.synced(number + 1).notify_one();
-        self.log.synced(number).notify_all();
-        self.log.turn_free.notify_all();
+        let places = &self.log.places;
+        if awaited[next] {
+            // Of those whom this sync has not covered one is enough: it leads the next one, which covers the others.
+            places[next].notify_one();
+        }
+        for place in [covered, TURN_FREE] {
+            if awaited[place] {
+                places[place].notify_all();
+            }
+        }
     }
 }
 
-impl Log {
-    /// Where those wait whom the sync of this number covers.
-    pub(super) fn synced(&self, number: u64) -> &Condvar {
-        &self.synced[(number % 2) as usize]
-    }
+/// The place of those whom the sync of this number covers.
+pub(super) fn synced(number: u64) -> usize {
+    (number % 2) as usize
+}
 
+/// The place of those who wait for the turn.
+const TURN_FREE: usize = 2;
+
+impl Log {
     fn wake_all(&self) {
-        self.synced.iter().chain([&self.turn_free]).for_each(Condvar::notify_all);
+        self.places.iter().for_each(Event::notify_all);
     }
 
     /// Waits for the turn. `None` as soon as `done` says that there is nothing left to do.
     fn turn(&self, done: impl Fn(&State) -> bool) -> Result<Option<Turn<'_>>> {
-        self.turn_at(done, |_| &self.turn_free)
+        self.turn_at(done, |_| TURN_FREE, || false)
     }
 
-    /// Likewise, where `place` says, so that not everybody wakes each time.
-    pub(super) fn turn_at<'a>(
-        &'a self,
+    /// Likewise, in the place that `place` says, so that not everybody wakes each time. Who has been woken asks first, without the
+    /// lock, whether it `is_over`.
+    pub(super) fn turn_at(
+        &self,
         done: impl Fn(&State) -> bool,
-        place: impl Fn(&State) -> &'a Condvar,
-    ) -> Result<Option<Turn<'a>>> {
+        place: impl Fn(&State) -> usize,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Turn<'_>>> {
         let mut state = self.lock();
         let mut looks = 0;
         loop {
@@ -133,7 +147,18 @@ impl Log {
                 }
                 continue;
             }
-            place(&state).wait(&mut state);
+            let place = place(&state);
+            state.awaited[place] = true;
+            let mut times = self.places[place].times();
+            drop(state);
+            if plant::on(Bug::C14) {
+                times = self.places[place].times();
+            }
+            self.places[place].wait(times);
+            if is_over() {
+                return Ok(None);
+            }
+            state = self.lock();
         }
     }
 
@@ -246,6 +271,8 @@ impl Turn<'_> {
         let mut state = self.log.lock();
         let covered = if plant::on(Bug::R5) { state.marks.appended } else { covered };
         state.marks.durable = state.marks.durable.max(covered);
+        // Released: what the sync was for has happened, for who sees that it has.
+        self.log.durable.store(state.marks.durable.0, Ordering::Release);
         Ok(())
     }
 

@@ -35,6 +35,7 @@ pub(super) const COMMIT: Model = Model {
         Twin { bug: Bug::F1, size: all(2), reason: EARLY },
         Twin { bug: Bug::C8, size: bounded(2, 3), reason: OVERLAP },
         Twin { bug: Bug::C11, size: all(2), reason: DEADLOCK },
+        Twin { bug: Bug::C14, size: all(2), reason: DEADLOCK },
     ],
 };
 
