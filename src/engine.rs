@@ -164,7 +164,8 @@ impl Engine {
     /// As [`write_batch`](Engine::write_batch).
     #[inline]
     pub fn write(&self, point: Point) -> Result<()> {
-        let tag = TagId::new(point.tag).ok_or(Error::InvalidTag { index: 0 })?;
+        // Not `ok_or`: an error that is made for each point has to be dropped for each, too.
+        let Some(tag) = TagId::new(point.tag) else { return Err(Error::InvalidTag { index: 0 }) };
         let core = &*self.core;
         let stream = core.stream(tag);
         core.admit([stream])?;
