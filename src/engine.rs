@@ -169,7 +169,7 @@ impl Engine {
         let core = &*self.core;
         let stream = core.stream(tag);
         core.admit([stream])?;
-        stream.accept(tag, &[point])?;
+        stream.accept(point)?;
         match core.shared.config.durability {
             Durability::Batched => Ok(()),
             Durability::Immediate => stream.sync(),

@@ -21,7 +21,7 @@ use crate::flush::{plan, write_blocks};
 use crate::health::Health;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
-use crate::point::{Point, TagId};
+use crate::point::Point;
 use crate::stats::Counters;
 use crate::store::version::{Edit, StreamEdit};
 use crate::store::{ChunkWriter, Committer, Store};
@@ -113,12 +113,13 @@ impl Stream {
         &self.logger
     }
 
-    /// Accepts a point, or points of one tag: memory only, and at most a bell.
-    pub(crate) fn accept(&self, tag: TagId, points: &[Point]) -> Result<()> {
+    /// Accepts a point: memory only, and at most a bell.
+    pub(crate) fn accept(&self, point: Point) -> Result<()> {
+        let tag = point.tag_id();
         if plant::on(Bug::C6) && !self.buffers.lock(tag).has(tag) {
             self.buffers.lock(tag).make(tag);
         }
-        self.accept_runs([points])
+        self.buffers.accept_one(&point, || self.admit(), || self.note_grown())
     }
 
     /// Accepts those of a call's points that belong to this stream, in their order. Points of one tag that stand together are
@@ -126,25 +127,27 @@ impl Stream {
     pub(crate) fn accept_all(&self, points: &[Point]) -> Result<()> {
         let streams = self.shared.config.wal_streams;
         let is_own = |run: &&[Point]| streams == 1 || run[0].tag_id().stream(streams) == self.number as usize;
-        self.accept_runs(points.chunk_by(|a, b| a.tag == b.tag).filter(is_own))
+        let runs = points.chunk_by(|a, b| a.tag == b.tag).filter(is_own);
+        self.buffers.accept(runs, || self.admit(), || self.note_grown())
     }
 
-    fn accept_runs<'a>(&self, runs: impl IntoIterator<Item = &'a [Point]>) -> Result<()> {
-        // Asked under locks: `close` raises the flag before it goes through these.
-        let admit = || match self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
+    /// Asked under locks: `close` raises the flag before it goes through these.
+    fn admit(&self) -> Result<()> {
+        match self.shared.closed.load(Ordering::Acquire) && !plant::on(Bug::C7) {
             true => Err(Error::Closed),
             false => Ok(()),
-        };
+        }
+    }
+
+    /// The backlog, or the memory in use, has become more.
+    fn note_grown(&self) {
         // A wake-up costs as much as some hundred points, so the logger sleeps until there is some work. What does not
         // come to that much is appended at the next step.
-        let grown = || {
-            if self.buffers.backlog() >= self.shared.config.wake_points() {
-                self.logger.ring();
-            }
-            // Points that were in frames already can take more as runs.
-            self.wake_flusher();
-        };
-        self.buffers.accept(runs, admit, grown)
+        if self.buffers.backlog() >= self.shared.config.wake_points() {
+            self.logger.ring();
+        }
+        // Points that were in frames already can take more as runs.
+        self.wake_flusher();
     }
 
     /// Whether writers have to wait: the log or the flusher has fallen too far behind.

@@ -159,15 +159,20 @@ impl Lane {
         self.unlogged.fill(0);
     }
 
-    /// Adds points of a tag of this shard. Returns for how many more its inbox has room.
-    pub(super) fn push(&mut self, shard: usize, points: &[Point]) -> usize {
+    /// For how many more points the inbox of a shard has room.
+    pub(super) fn room(&self, shard: usize) -> usize {
+        let Inbox { points, points_max, .. } = &self.inboxes[shard];
+        points_max.saturating_sub(points.len())
+    }
+
+    /// Adds points of a tag of this shard.
+    pub(super) fn push(&mut self, shard: usize, points: &[Point]) {
         self.unlogged[shard / 64] |= 1 << (shard % 64);
-        let Inbox { points: inbox, points_max, .. } = &mut self.inboxes[shard];
+        let inbox = &mut self.inboxes[shard].points;
         match points {
             [point] => inbox.push(*point),
             _ => inbox.extend_from_slice(points),
         }
-        points_max.saturating_sub(inbox.len())
     }
 
     /// The points of a tag, which are later than those in its buffer.
@@ -206,7 +211,7 @@ impl Lanes {
         Lanes {
             lanes: (0..LANES).map(lane).collect(),
             owners: (0..shards * OWNERS_PER_SHARD).map(|_| AtomicU8::new(NOBODY)).collect(),
-            patience: limits.few().max(2),
+            patience: limits.few.max(2),
             used: AtomicU64::new(0),
         }
     }
@@ -248,6 +253,18 @@ impl Lanes {
     /// The number of this thread's lane.
     pub(super) fn own() -> usize {
         thread::number() % LANES
+    }
+
+    /// This thread's lane, locked, if it is that of this tag.
+    #[inline]
+    pub(super) fn own_for(&self, tag: TagId) -> Option<SpinGuard<'_, Lane>> {
+        let (own, entry) = (Lanes::own(), self.owner(tag));
+        let is_own = || usize::from(entry.load(Ordering::Acquire)) == own + 1;
+        if !is_own() {
+            return None;
+        }
+        let lane = self.lanes[own].0.lock();
+        is_own().then_some(lane)
     }
 
     /// Whether the lane, which is locked, is the thread's `own`, and that of this tag.

@@ -15,6 +15,7 @@ use crate::point::{Entry, Point, TagId};
 use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
 use std::ops::RangeBounds;
+use std::slice;
 
 /// Which tails a call wants appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +214,8 @@ pub(super) struct Limits {
     pub(super) batch_points: usize,
     pub(super) block_points: usize,
     pub(super) inbox_points: usize,
+    /// Points of one tag that a call may put into an inbox.
+    pub(super) few: usize,
     /// Points of short tails in one frame.
     pub(super) mixed_points: usize,
     /// Points in frames that the tails of a shard shall keep at most.
@@ -220,11 +223,6 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Points of one tag that a call may put into an inbox.
-    pub(super) fn few(&self) -> usize {
-        self.inbox_points.div_ceil(INBOX_SHARE)
-    }
-
     /// Points in frames that a tail keeps, in a shard with so many tags.
     fn logged_max(&self, tags: usize) -> usize {
         (self.logged_points / tags.max(1)).clamp(LOGGED_MIN, LOGGED_MAX).min(self.batch_points)
@@ -321,6 +319,7 @@ impl Buffers {
             batch_points: config.batch_points,
             block_points: config.block_points,
             inbox_points: config.inbox_points,
+            few: config.inbox_points.div_ceil(INBOX_SHARE),
             mixed_points: config.mixed_points(),
             logged_points: logged_bytes as usize / size_of::<Entry>() / shards,
         };
@@ -356,6 +355,26 @@ impl Buffers {
 
     pub(crate) fn lock_at(&self, index: usize) -> Guard<'_, Shard> {
         self.shards[index].0.lock()
+    }
+
+    /// Accepts a point. As [`accept`](Buffers::accept), which has more to look at: nearly every single point belongs into an inbox of the
+    /// thread's own lane, and there is room.
+    #[inline]
+    pub(crate) fn accept_one(
+        &self,
+        point: &Point,
+        admit: impl Fn() -> Result<()>,
+        grown: impl Fn(),
+    ) -> Result<()> {
+        let (tag, shard) = (point.tag_id(), self.index(point.tag_id()));
+        if let Some(mut lane) = self.lanes.as_ref().and_then(|lanes| lanes.own_for(tag))
+            && lane.room(shard) > self.limits.few
+        {
+            admit()?;
+            lane.push(shard, slice::from_ref(point));
+            return Ok(());
+        }
+        self.accept([slice::from_ref(point)], admit, grown)
     }
 
     /// Accepts runs, each of points of one tag: of each run all or none. `admit` is asked under the locks that
@@ -396,7 +415,7 @@ impl Buffers {
         runs: &mut impl Iterator<Item = &'a [Point]>,
         admit: &impl Fn() -> Result<()>,
     ) -> Result<(Option<&'a [Point]>, bool)> {
-        let (tag, few) = (points[0].tag_id(), self.limits.few());
+        let (tag, few) = (points[0].tag_id(), self.limits.few);
         let shard = self.index(tag);
         let mut has_grown = false;
         let let_go = |lane: &mut Lane| has_grown |= self.take_in(lane, shard, Inbound::All);
@@ -414,7 +433,8 @@ impl Buffers {
         let mut next = None;
         for _ in 0..RUNS_HELD {
             let shard = self.index(points[0].tag_id());
-            if lane.push(shard, points) < few {
+            lane.push(shard, points);
+            if lane.room(shard) < few {
                 has_grown |= self.make_room(lane, shard);
             }
             next = runs.next();

@@ -227,7 +227,13 @@ impl Model {
         };
         let taken = Cell::new(0);
         let taking = runs.iter().copied().inspect(|_| taken.set(taken.get() + 1));
-        let outcome = buffers.accept(taking, admit, grown);
+        let outcome = match runs[..] {
+            [[point]] => {
+                taken.set(1);
+                buffers.accept_one(point, admit, grown)
+            }
+            _ => buffers.accept(taking, admit, grown),
+        };
         // The last one that was taken is that which was not admitted.
         let accepted = &runs[..taken.get() - usize::from(outcome.is_err())];
         for point in accepted.iter().copied().flatten() {
