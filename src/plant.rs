@@ -163,6 +163,7 @@ bugs! {
     T4: "a lane is named as a tag's before those who sync know that anybody is in it",
     T5: "a lane hands over a tag and keeps the points of another one, whose entry is the same",
     T6: "a large batch lets go of its tag's lane before it is in its buffer",
+    T7: "who has locked his lane for a single point does not look whether the tag is still in it",
     U1: "after a failed flush the number of the active chunk is given to a new one",
     X1: "an immediate write of several tags syncs the stream of the first one",
     X2: "what ends exactly where a range begins is left out of it",

@@ -264,7 +264,7 @@ impl Lanes {
             return None;
         }
         let lane = self.lanes[own].0.lock();
-        is_own().then_some(lane)
+        (is_own() || plant::on(Bug::T7)).then_some(lane)
     }
 
     /// Whether the lane, which is locked, is the thread's `own`, and that of this tag.

@@ -28,7 +28,7 @@ fn buffers() -> Arc<Buffers> {
 }
 
 fn accept(buffers: &Buffers, tag: TagId, ts_us: i64) {
-    buffers.accept([&[Point::new(tag.get(), ts_us, 0.5)][..]], || Ok(()), || ()).expect("admitted");
+    buffers.accept_one(&Point::new(tag.get(), ts_us, 0.5), || Ok(()), || ()).expect("admitted");
 }
 
 /// The times of a tag's points, in the order in which they were accepted.
@@ -57,6 +57,7 @@ pub(super) const LANES: Model = Model {
         Twin { bug: Bug::T1, size: bounded(2, 3), reason: UNSEEN },
         Twin { bug: Bug::T2, size: bounded(2, 3), reason: UNSEEN },
         Twin { bug: Bug::T5, size: bounded(2, 3), reason: UNSEEN },
+        Twin { bug: Bug::T7, size: bounded(2, 5), reason: UNSEEN },
     ],
 };
 
