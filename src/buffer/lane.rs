@@ -19,8 +19,10 @@
 //! is changed under the lock of the lane that it names, after that lane has let go of the points it concerns; so who finds his
 //! lane named there with its lock in his hands is right. A lane in which others often come by hands over the entry.
 
+use super::buffers::Padded;
+use super::group::{are_several, group_by_tag};
+use super::limits::Limits;
 use super::marks::next_mark;
-use super::shard::{Limits, Padded, are_several, group_by_tag};
 use super::short::ShortTails;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};

@@ -30,9 +30,23 @@
 //!
 //! What is sealed is the open runs, and the logged tail as one of them, but nothing that waits, so that a block holds only points
 //! with an LSN. A sealed buffer stays visible to queries until a version that names its block is published.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `buffers` | the tag table of one stream: how points come in, and who looks for them |
+//! | `lane` | where points of small calls wait, and how a tag goes from lane to lane |
+//! | `pass` | how what waits gets into the log |
+//! | `short` | a few points each of many tags, in one frame |
+//! | `shard`, `table`, `marks` | an independently locked part of the tag table; which of them a pass visits |
+//! | `tag`, `runs` | the buffer of one tag |
+//! | `group`, `limits` | points of a tag brought together; how much of what, and why |
 
+mod buffers;
+mod group;
 mod lane;
+mod limits;
 mod marks;
+mod pass;
 mod runs;
 mod shard;
 mod short;
@@ -41,7 +55,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use buffers::Buffers;
 pub(crate) use runs::Runs;
-pub(crate) use shard::{Buffers, Scope, Tails};
-use tag::{Drained, TagBuffer};
+pub(crate) use shard::{Scope, Tails};
 pub(crate) use tag::{Recent, Sealed};

@@ -1,6 +1,6 @@
 //! Which tag has which buffer.
 
-use super::TagBuffer;
+use super::tag::TagBuffer;
 use crate::point::TagId;
 use rustc_hash::FxHashMap;
 

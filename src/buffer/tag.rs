@@ -1,7 +1,7 @@
 //! The buffer of one tag.
 
+use super::limits::Limits;
 use super::runs::Runs;
-use super::shard::Limits;
 use crate::codec::mixed::Batch;
 use crate::codec::run::{Encoder, Run};
 use crate::error::Result;
