@@ -347,6 +347,37 @@ mod tests {
         assert_eq!((1..=9).map(counted).collect::<Vec<_>>(), [10, 0, 0, 0, large.len(), 1, 101, 2, 512]);
     }
 
+    /// Several threads write the first blocks of each stride, each the next one that nobody has: one leaves the zeros there while
+    /// the others are behind it. That they meet just so is rare, so there are some thousand strides.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn zeros_spare_what_another_thread_writes_behind_them() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        const FILES: usize = 40;
+        const STRIDES: u64 = 64;
+        const BLOCKS: u64 = 6;
+        for _ in 0..FILES {
+            let Some((_dir, _, file)) = reserved(STRIDES) else { return };
+            let next = AtomicU64::new(0);
+            let place = |number: u64| number / BLOCKS * STRIDE + number % BLOCKS * BLOCK;
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                        for number in numbers.take_while(|number| *number < STRIDES * BLOCKS) {
+                            file.write_at(place(number), &[7; BLOCK as usize]).unwrap();
+                        }
+                    });
+                }
+            });
+            let mut block = [0; BLOCK as usize];
+            for number in 0..STRIDES * BLOCKS {
+                file.read_at(place(number), &mut block).unwrap();
+                assert!(block == [7; BLOCK as usize], "zeros were written over block {number}");
+            }
+        }
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn zeros_spare_what_another_handle_has_written() {
