@@ -151,7 +151,7 @@ impl Lane {
         self.short = short;
     }
 
-    /// The first shard at or behind `from` for which points wait that are in no frame; none wait for some that it names.
+    /// The first shard at or behind `from` for which points may wait that are in no frame.
     pub(super) fn next_unlogged(&self, from: usize) -> Option<usize> {
         next_mark(|at| self.unlogged.get(at).copied(), from)
     }
