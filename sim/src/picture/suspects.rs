@@ -17,6 +17,7 @@ use super::written::{FileKind, Piece, pieces};
 use crate::disk::IoKind;
 use crate::record::{Call, Entry, Event, Findings, Io, Unit, UnitState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A moment at which something was relied on without ground.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,14 @@ pub fn suspects(record: &[Entry]) -> Vec<Suspect> {
             // A crash on the side begins with what the power cut leaves, and the run goes on as if it had not been.
             Event::Aside { .. } => before_aside = Some(walk.life.clone()),
             Event::Back => walk.life = before_aside.take().unwrap_or_default(),
-            event => walk.see(at, entry.thread.is_some(), event),
+            event => {
+                if let Some(failed) = &mut walk.life.failed_sync
+                    && failed.thread == entry.thread
+                {
+                    failed.known.get_or_insert(at);
+                }
+                walk.see(at, &entry.thread, event);
+            }
         }
     }
     walk.found
@@ -55,6 +63,14 @@ struct Pending {
     lsn: Option<(u64, u64)>,
 }
 
+/// The first sync that failed.
+#[derive(Clone)]
+struct FailedSync {
+    thread: Option<Arc<str>>,
+    /// The next event of its thread: before that the engine need not have heard of it. Other threads may be faster.
+    known: Option<usize>,
+}
+
 /// What is known of one opening of the store.
 #[derive(Clone, Default)]
 struct Life {
@@ -64,8 +80,7 @@ struct Life {
     holes: BTreeMap<String, Vec<(u64, u64)>>,
     /// Created and not yet made durable.
     new_names: Vec<String>,
-    /// The first sync that failed.
-    failed_sync: Option<usize>,
+    failed_sync: Option<FailedSync>,
     /// The end of the frames in each segment, and the generation of the last one written.
     segments: BTreeMap<String, (u64, String)>,
     /// By stream: what the synced manifest says, and what an unsynced edit would.
@@ -128,7 +143,7 @@ impl Walk {
         self.found.push(Suspect { event, against, words });
     }
 
-    fn see(&mut self, at: usize, has_threads: bool, event: &Event) {
+    fn see(&mut self, at: usize, thread: &Option<Arc<str>>, event: &Event) {
         match event {
             Event::PowerCut(_) | Event::Killed => self.life = Life::default(),
             Event::Found(findings) => {
@@ -149,8 +164,8 @@ impl Walk {
                 let words = "Recovery refuses this disk here, though a sound reader finds every checksum and every reference of it intact";
                 self.suspect(at, "I6", format!("{words}: {error}."));
             }
-            Event::Promised { call, tags } => self.promised(at, has_threads, *call, tags.as_deref()),
-            Event::Io(io) => self.io(at, io),
+            Event::Promised { call, tags } => self.promised(at, thread.is_some(), *call, tags.as_deref()),
+            Event::Io(io) => self.io(at, thread, io),
             _ => {}
         }
     }
@@ -175,7 +190,8 @@ impl Walk {
         }
         // With several threads only what came before the call is surely its business.
         let until = if has_threads { begun } else { at };
-        if self.life.failed_sync.is_some_and(|failed| failed < until) {
+        let known = self.life.failed_sync.as_ref().and_then(|failed| failed.known);
+        if known.is_some_and(|known| known <= until) {
             let words = format!(
                 "`{name}` returned Ok here, though a sync had failed and nobody knows what is on the disk."
             );
@@ -228,7 +244,7 @@ impl Walk {
         }
     }
 
-    fn io(&mut self, at: usize, io: &Io) {
+    fn io(&mut self, at: usize, thread: &Option<Arc<str>>, io: &Io) {
         if io.crashed {
             return;
         }
@@ -243,7 +259,8 @@ impl Walk {
             }
             IoKind::SyncDir if io.ok => self.life.new_names.clear(),
             IoKind::Sync | IoKind::SyncDir | IoKind::Rename if !io.ok => {
-                self.life.failed_sync.get_or_insert(at);
+                let thread = thread.clone();
+                self.life.failed_sync.get_or_insert(FailedSync { thread, known: None });
             }
             IoKind::Open if io.ok && io.change.is_some() => self.life.new_names.push(io.file.clone()),
             IoKind::Rename => {
