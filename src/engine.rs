@@ -377,7 +377,7 @@ impl Engine {
         if self.core.shared.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }
-        // Writers look at the flag under their shard's lock: after this no point is accepted any more.
+        // Writers look at the flag under the lock of a lane, or of a shard: after this no point is accepted any more.
         if !plant::on(Bug::R9) {
             self.core.streams.iter().for_each(|stream| stream.buffers().wait_for_writers());
         }

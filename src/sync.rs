@@ -1,6 +1,6 @@
 //! Locks, atomics, threads and the clock: the only file that names one, so that a checker can replace them all.
 //!
-//! This crate's sources are compiled three times: with parking_lot and std, and by two member crates under `cfg(loom)`
+//! This crate's sources are compiled three times: with parking_lot, spin, atomic-wait and std, and by two member crates under `cfg(loom)`
 //! and `cfg(shuttle)`, in which every operation of this file is a point where the checker may switch threads.
 //!
 //! Every mutex has a [`Rank`]. A thread takes locks in rising rank only; debug and test builds, and the checkers',
@@ -365,7 +365,7 @@ mod ranks {
 
 use ranks::Held;
 
-/// The machine's own: parking_lot for locks, std for the rest.
+/// The machine's own: parking_lot for locks, atomic-wait for what has happened, std for the rest.
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
     pub(super) use parking_lot::{Condvar, Mutex, MutexGuard as Guard};

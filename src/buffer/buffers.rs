@@ -38,7 +38,7 @@ pub(crate) struct Buffers {
     pub(super) limits: Limits,
     /// Sealed buffers in all shards.
     sealed: AtomicU64,
-    /// Bytes of runs that are in frames and in no block, in all shards.
+    /// Bytes of what is in frames and in no block, in all shards and lanes.
     pub(super) bytes: AtomicU64,
     /// Points in frames that wait in the lanes.
     pub(super) logged_in_lanes: AtomicU64,

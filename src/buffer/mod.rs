@@ -16,7 +16,7 @@
 //!
 //! A single point first goes into an inbox of its writer's lane, which is brought into the tag buffers when it is full: with many
 //! tags, one point at a time would wait for memory at each. What a sync finds in an inbox it logs from there, unless half a batch
-//! of a tag has come together, or the buffers have something that comes before (`lane.rs`). A batch goes straight to its buffer.
+//! of a tag has come together, or the buffers have something that comes before (`lane.rs`). Many points of a tag go straight to its buffer.
 //!
 //! A point is encoded once, by the thread that completes its batch, while the points are in that core's cache: the bytes
 //! of that run are what the frame carries, what memory keeps, what queries decode and what the block is made of. All the

@@ -125,6 +125,7 @@ impl Log {
         loop {
             if let Err(error) = self.health.check() {
                 // It may have been woken alone.
+                drop(state);
                 self.wake_all();
                 return Err(error);
             }
@@ -155,7 +156,8 @@ impl Log {
                 times = self.places[place].times();
             }
             self.places[place].wait(times);
-            if is_over() {
+            // I8: after a failed sync nobody hears anything else, were his own points safe before it.
+            if is_over() && !self.health.has_failed() {
                 return Ok(None);
             }
             state = self.lock();
