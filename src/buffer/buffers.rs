@@ -190,6 +190,7 @@ impl Buffers {
         shard.take_in(inbox, which, room, &self.limits);
         inbox.note_tags(shard.tags.len(), self.limits.inbox_points);
         self.logged_in_lanes.fetch_sub(logged as u64, Ordering::Relaxed);
+        lane.unmark_if_logged(index);
         self.count(index, &mut shard)
     }
 
@@ -224,14 +225,19 @@ impl Buffers {
         inbox_points > 0 && self.logged_in_lanes.load(Ordering::Relaxed) >= inbox_points.div_ceil(MUCH) as u64
     }
 
+    /// Whether the count of what is logged in the lanes is right, and which inboxes have something that is not.
     #[cfg(test)]
-    pub(super) fn counts_what_is_logged(&self) -> bool {
-        let mut logged = 0;
+    pub(super) fn knows_its_lanes(&self) -> bool {
+        let (mut logged, mut marks_are_right) = (0, true);
         for mut lane in self.lanes.iter().flat_map(Lanes::each_used) {
-            logged +=
-                (0..self.shards.len()).map(|shard| lane.inbox(shard).0.logged().0.len() as u64).sum::<u64>();
+            for shard in 0..self.shards.len() {
+                let is_marked = lane.next_unlogged(shard) == Some(shard);
+                let (inbox, _) = lane.inbox(shard);
+                logged += inbox.logged().0.len() as u64;
+                marks_are_right &= is_marked != inbox.unlogged().is_empty();
+            }
         }
-        logged == self.logged_in_lanes.load(Ordering::Relaxed)
+        marks_are_right && logged == self.logged_in_lanes.load(Ordering::Relaxed)
     }
 
     /// Brings the counts and the marks of all shards up to date with a locked one. Returns whether the backlog, or the memory for what is in frames, has become more.

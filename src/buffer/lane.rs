@@ -99,7 +99,7 @@ impl Inbox {
     }
 
     /// The next points, so many, are in a frame.
-    pub(super) fn note_logged(&mut self, points: usize, first_lsn: Lsn) {
+    fn note_logged(&mut self, points: usize, first_lsn: Lsn) {
         assert!(points <= self.unlogged().len(), "the lane has been locked all the time");
         if self.logged == 0 {
             self.first_lsn = first_lsn;
@@ -125,7 +125,7 @@ impl Inbox {
 pub(super) struct Lane {
     number: usize,
     inboxes: Box<[Inbox]>,
-    /// A bit for each inbox: with few points a sync need not look at all of them.
+    /// A bit for each inbox, set if it has points that are in no frame: with few a sync need not look at all of them.
     unlogged: Box<[u64]>,
     /// To sort one in.
     room: Vec<Point>,
@@ -151,14 +151,27 @@ impl Lane {
         self.short = short;
     }
 
-    /// The first shard at or behind `from` for which points may wait that are in no frame.
+    /// Which of the lanes it is.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The first shard at or behind `from` for which points wait that are in no frame.
     pub(super) fn next_unlogged(&self, from: usize) -> Option<usize> {
         next_mark(|at| self.unlogged.get(at).copied(), from)
     }
 
-    /// All that wait are in frames.
-    pub(super) fn note_all_logged(&mut self) {
-        self.unlogged.fill(0);
+    /// The next points in a shard's inbox, so many, are in a frame.
+    pub(super) fn note_logged(&mut self, shard: usize, points: usize, first_lsn: Lsn) {
+        self.inboxes[shard].note_logged(points, first_lsn);
+        self.unmark_if_logged(shard);
+    }
+
+    /// Clears the bit of a shard's inbox in which nothing is left for the log.
+    pub(super) fn unmark_if_logged(&mut self, shard: usize) {
+        if self.inboxes[shard].unlogged().is_empty() {
+            self.unlogged[shard / 64] &= !(1 << (shard % 64));
+        }
     }
 
     /// For how many more points the inbox of a shard has room.
@@ -225,8 +238,13 @@ impl Lanes {
 
     /// Every lane that may hold points that were accepted before this call.
     pub(super) fn used(&self) -> impl Iterator<Item = &SpinMutex<Lane>> {
+        self.used_from(0)
+    }
+
+    /// Those of them at or behind lane number `from`.
+    pub(super) fn used_from(&self, from: usize) -> impl Iterator<Item = &SpinMutex<Lane>> {
         let used = self.used.load(Ordering::Acquire);
-        (0..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| &self.lanes[lane].0)
+        (from..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| &self.lanes[lane].0)
     }
 
     /// They, locked, one after the other.
@@ -257,22 +275,27 @@ impl Lanes {
         thread::number() % LANES
     }
 
-    /// This thread's lane, locked, if it is that of this tag.
+    /// Whether points of this tag belong into the lane of this number: for good only as long as that is locked.
+    #[inline]
+    fn is_owner(&self, lane: usize, tag: TagId) -> bool {
+        usize::from(self.owner(tag).load(Ordering::Acquire)) == lane + 1
+    }
+
+    /// This thread's lane, locked, if points of this tag belong there.
     #[inline]
     pub(super) fn own_for(&self, tag: TagId) -> Option<SpinGuard<'_, Lane>> {
-        let (own, entry) = (Lanes::own(), self.owner(tag));
-        let is_own = || usize::from(entry.load(Ordering::Acquire)) == own + 1;
-        if !is_own() {
+        let own = Lanes::own();
+        if !self.is_owner(own, tag) {
             return None;
         }
         let lane = self.lanes[own].0.lock();
-        (is_own() || plant::on(Bug::T7)).then_some(lane)
+        (self.is_owner(own, tag) || plant::on(Bug::T7)).then_some(lane)
     }
 
-    /// Whether the lane, which is locked, is the thread's `own`, and that of this tag.
+    /// Whether the lane, which is locked, is the thread's `own`, and points of this tag belong there.
     #[inline]
     pub(super) fn is_found(&self, own: usize, lane: &Lane, tag: TagId) -> bool {
-        lane.number == own && self.owner(tag).load(Ordering::Acquire) == lane.number as u8 + 1
+        lane.number == own && self.is_owner(own, tag)
     }
 
     /// The lane for points of this tag, locked, if this thread's is `own`. Before a lane hands over an entry, `let_go` brings what it has

@@ -1,7 +1,7 @@
 //! How what waits in buffers and lanes gets into the log.
 
 use super::Buffers;
-use super::lane::{Lane, Lanes};
+use super::lane::Lane;
 use super::shard::{Inbound, Shard, Tails};
 use super::short::{self, ShortTails};
 use super::tag::{AppendBatch, Drained};
@@ -41,7 +41,7 @@ impl Buffers {
             let mut from = 0;
             while let Drained::NeedsRoom { frame_bytes } = match pass {
                 Pass::Tails(which) => self.append_tails(*which, &mut from, append)?,
-                Pass::Lanes => self.append_lanes(append)?,
+                Pass::Lanes => self.append_lanes(&mut from, append)?,
             } {
                 make_room(frame_bytes)?;
             }
@@ -128,18 +128,22 @@ impl Buffers {
 
     /// Appends what waits in the lanes, from there. Where a buffer of a shard has something for the log, which comes first,
     /// what waits for that shard goes to the buffers instead, so that a pass has to follow.
-    fn append_lanes(&self, append: &mut AppendBatch) -> Result<Drained> {
-        for mut lane in self.lanes.iter().flat_map(Lanes::each_used).skip(plant::on(Bug::T3).into()) {
+    ///
+    /// Says in `from` how far it has come, counting the inboxes lane by lane. It never stops twice at one of them, and what writers
+    /// put into those behind it is not its business: so it ends, however fast they are.
+    fn append_lanes(&self, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
+        let shards = self.shards.len();
+        let lanes = self.lanes.iter().flat_map(|lanes| lanes.used_from(*from / shards));
+        for lane in lanes.skip(plant::on(Bug::T3).into()) {
+            let mut lane = lane.lock();
+            let first_of_lane = lane.number() * shards;
+            let first = from.saturating_sub(first_of_lane);
             let mut short = lane.take_short();
-            let drained = self.append_lane(&mut lane, append, &mut short);
-            if matches!(drained, Ok(Drained::All)) || plant::on(Bug::B13) {
-                lane.note_all_logged();
-            }
+            let drained = self.append_lane(&mut lane, first, append, &mut short);
             // Whatever has come of it, as in `append_some`.
             let mut points = 0;
             for (share, first_lsn) in short.take_appended() {
-                let (inbox, _) = lane.inbox(self.index(share.tag));
-                inbox.note_logged(share.count as usize, first_lsn);
+                lane.note_logged(self.index(share.tag), share.count as usize, first_lsn);
                 points += u64::from(share.count);
             }
             lane.put_back(short);
@@ -147,19 +151,26 @@ impl Buffers {
             self.logged_in_lanes.fetch_add(points, Ordering::Relaxed);
             let drained = drained?;
             if drained != Drained::All {
+                // To the buffers, and the pass that follows: who fills this inbox again meanwhile must not keep this one here.
+                let left = lane.next_unlogged(first).expect("what had no room still waits");
+                if !plant::on(Bug::B13) {
+                    self.take_in(&mut lane, left, Inbound::All);
+                }
+                *from = first_of_lane + left + 1;
                 return Ok(drained);
             }
         }
         Ok(Drained::All)
     }
 
+    /// Appends what waits in a lane for the shards from `next` on.
     fn append_lane(
         &self,
         lane: &mut Lane,
+        mut next: usize,
         append: &mut AppendBatch,
         short: &mut ShortTails,
     ) -> Result<Drained> {
-        let mut next = 0;
         while let Some(shard) = lane.next_unlogged(next) {
             next = shard + 1;
             let (inbox, _) = lane.inbox(shard);

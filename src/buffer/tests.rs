@@ -370,7 +370,7 @@ impl Model {
         assert_eq!(buffers.points(), points as u64);
         assert_eq!((buffers.backlog(), buffers.sealed()), (backlog as u64, sealed_buffers as u64));
         assert_eq!(buffers.bytes(), bytes as u64);
-        assert!(buffers.counts_what_is_logged());
+        assert!(buffers.knows_its_lanes());
         if self.logged_taken_in {
             self.check_first_unflushed(&[]);
             self.check_first_unflushed(&self.flushing);
@@ -548,6 +548,48 @@ fn a_pass_goes_no_further_than_a_frame_for_which_there_is_no_room() {
     // The short ones alone would fit.
     model.append(Tails::All, &[100, 1_000], false);
     model.check();
+}
+
+#[test]
+fn a_pass_over_the_lanes_ends_however_fast_their_inboxes_fill_again() {
+    // Nothing becomes a run.
+    let (inbox_points, batch_points, segment_bytes) = (800, 10_000, 4 << 10);
+    let config = Config { inbox_points, batch_points, segment_bytes, shards: 2, ..Config::default() };
+    let each = config.mixed_points();
+    let buffers = Buffers::new(&config);
+    let tags = [0, 1].map(|shard| (1..).map(tag_id).find(|tag| buffers.index(*tag) == shard).unwrap());
+    let next_ts = Cell::new(0);
+    // More than a frame takes.
+    let refill = || {
+        for tag in tags {
+            let points: Vec<_> =
+                (0..=each).map(|_| Point::new(tag.get(), next_ts.replace(next_ts.get() + 1), 0.5)).collect();
+            buffers.accept([&points[..]], || Ok(()), || ()).unwrap();
+        }
+    };
+    let (next_lsn, room, waits) = (Cell::new(Lsn(0)), Cell::new(false), Cell::new(0));
+    let mut append = |batch: &Batch| {
+        if !room.replace(false) {
+            return Ok(Append::NoRoom { frame_bytes: batch.payload.len() as u64 });
+        }
+        let first_lsn = next_lsn.get();
+        next_lsn.set(first_lsn.advance(batch.count.into()));
+        Ok(Append::Appended { first_lsn, end_lsn: next_lsn.get() })
+    };
+    let make_room = |_| {
+        waits.set(waits.get() + 1);
+        assert!(waits.get() < 50, "there is no end to it");
+        refill();
+        room.set(true);
+        Ok(())
+    };
+    for _ in 0..3 {
+        refill();
+        let accepted_before = next_ts.get();
+        waits.set(0);
+        buffers.append(Tails::All, &mut append, make_room).unwrap();
+        assert!(next_lsn.get().0 >= accepted_before as u64);
+    }
 }
 
 /// Of so many tags the inbox of their shard takes two points each, as long as that is not more than 16 times what others take.
