@@ -153,7 +153,7 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection> {
             || chunk::number(name).is_some()
             || [manifest::NAME, manifest::NEXT_NAME, crate::engine::LOCK_NAME].contains(&name.as_str())
     };
-    let info = |log: &survey::Log| StreamInfo { end_lsn: log.chain.end_lsn, proven_lsn: log.proven };
+    let info = |log: &survey::StreamLog| StreamInfo { end_lsn: log.chain.end_lsn, proven_lsn: log.proven };
     Ok(Inspection {
         version,
         manifest_torn_bytes: loaded.as_ref().map_or(0, |loaded| loaded.torn_bytes),
@@ -188,7 +188,7 @@ fn read_around(disk: &dyn Disk, name: &str, damage: &mut Vec<Corruption>) -> Res
     Ok(bytes)
 }
 
-fn describe_segments(log: &survey::Log) -> Vec<SegmentInfo> {
+fn describe_segments(log: &survey::StreamLog) -> Vec<SegmentInfo> {
     let describe = |(index, segment): (usize, &survey::Segment)| {
         let part = log.chain.parts.iter().find(|part| part.segment == index);
         let role = match (part, segment.scan.generation) {
@@ -225,7 +225,7 @@ fn inspect_chunks(
     for (number, mut named) in blocks {
         let file = chunk::name(number);
         named.sort_by_key(|block| block.offset);
-        let end = named.iter().map(|block| block.offset.saturating_add(block.len.into())).max().unwrap_or(0);
+        let end = named.iter().map(BlockRef::end).max().unwrap_or(0);
         let mut bytes = Vec::new();
         // A chunk that no edit names is left over from a flush that did not end, and may hold anything.
         if !named.is_empty() {
@@ -241,8 +241,7 @@ fn inspect_chunks(
         }
         let mut judged = Vec::new();
         for block in named {
-            let end = block.offset.saturating_add(block.len.into());
-            let found = bytes.get(block.offset as usize..end as usize).unwrap_or_default();
+            let found = bytes.get(block.offset as usize..block.end() as usize).unwrap_or_default();
             let verdict = block::decode(found, &block);
             judged.push((block, verdict.is_ok()));
             if let Err(expected) = verdict {
@@ -257,12 +256,10 @@ fn inspect_chunks(
 }
 
 fn overlaps<'a>(file: &'a str, blocks: &'a [(BlockRef, bool)]) -> impl Iterator<Item = Corruption> + 'a {
-    blocks.windows(2).filter(|pair| pair[0].0.offset + u64::from(pair[0].0.len) > pair[1].0.offset).map(
-        |pair| {
-            let expected = format!("the end of the block at offset {}", pair[0].0.offset);
-            Corruption { file: file.into(), offset: pair[1].0.offset, expected }
-        },
-    )
+    blocks.windows(2).filter(|pair| pair[0].0.end() > pair[1].0.offset).map(|pair| {
+        let expected = format!("the end of the block at offset {}", pair[0].0.offset);
+        Corruption { file: file.into(), offset: pair[1].0.offset, expected }
+    })
 }
 
 impl fmt::Display for Inspection {
@@ -364,6 +361,7 @@ mod tests {
         };
         assert_eq!(found(&[block(512, 100), block(612, 5), block(700, 1)]), []);
         assert_eq!(found(&[block(512, 101), block(612, 5), block(612, 1)]), [612, 612]);
+        assert_eq!(found(&[block(u64::MAX - 5, 100), block(u64::MAX - 1, 1)]), [u64::MAX - 1]);
         let told = overlaps("chunk", &[block(512, 101), block(612, 5)]).next().unwrap().to_string();
         assert!(told.contains("the end of the block at offset 512"), "{told}");
     }

@@ -24,7 +24,6 @@
 //! a query has shown after recovery must survive the next crash, so recovery writes it itself.
 
 use crate::buffer::Buffers;
-use crate::codec::mixed::Batch;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{Error, Result};
@@ -32,11 +31,11 @@ use crate::exec::{self, Exec};
 use crate::health::Health;
 use crate::lsn::{Append, Lsn, Span};
 use crate::plant::{self, Bug};
-use crate::store::version::{Edit, Geometry, StreamEdit, StreamVersion, Version};
+use crate::store::version::{Edit, Geometry, StreamEdit, Version};
 use crate::store::{ChunkNumbers, ChunkWriter, ManifestWriter, chunk, manifest};
-use crate::survey;
+use crate::survey::{self, StreamLog};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::wal::frame::{self, Kind};
+use crate::wal::frame::{self, Frame, Kind};
 use crate::wal::ring::{Ring, Slot};
 use crate::wal::scan::End;
 use crate::wal::{Log, Room, Start, segment_name};
@@ -58,13 +57,13 @@ pub struct RecoveryReport {
     pub block_points: u64,
     /// Log segments found.
     pub segments: u64,
-    /// Segments that held no part of the log: free ones, and what an opening left that did not end.
+    /// Segments that held no part of the log: free ones, and those that were begun by an opening which was cut short.
     pub stale_segments: u64,
     /// Intact frames that are no part of the log: of an earlier use of their segment, behind a torn tail, or of an opening
     /// that did not end.
     pub stale_frames: u64,
-    /// Segments made again, or completed: a crash had left them out, or the configuration asks for more than there were.
-    /// 0 for a new store.
+    /// Segments that were created or completed because a crash had left them out, or because the configuration asks for more. 0 for a
+    /// new store.
     pub segments_made: u64,
     /// Frames read back.
     pub frames_replayed: u64,
@@ -87,16 +86,16 @@ pub struct RecoveryReport {
 pub enum Progress {
     /// One more segment of the log has been read. Several may be read at a time, so these can come out of order.
     Read {
-        /// So many have been.
+        /// Segments read so far.
         segments: u64,
-        /// So many there are.
+        /// Segments to read.
         of: u64,
     },
     /// The points of one more segment are back in memory.
     Replayed {
-        /// Of so many they are.
+        /// Segments replayed so far.
         segments: u64,
-        /// So many hold a part of the log.
+        /// Segments that hold a part of the log.
         of: u64,
     },
 }
@@ -119,6 +118,29 @@ pub(crate) struct StreamParts {
     pub(crate) chunks: ChunkWriter,
 }
 
+/// What the steps of one opening share.
+struct Opening<'a> {
+    disk: &'a Arc<dyn Disk>,
+    health: &'a Arc<Health>,
+    config: &'a Config,
+    exec: &'a dyn Exec,
+    watch: &'a Arc<Watch>,
+    /// The files that were there when it began.
+    names: Vec<String>,
+    report: RecoveryReport,
+    /// Segments replayed so far, and those that hold a part of the log.
+    replayed: (u64, u64),
+}
+
+/// What becomes of one stream's log.
+struct Plan {
+    log: StreamLog,
+    /// Its ring: all segments, by slot.
+    files: Vec<Arc<dyn DiskFile>>,
+    /// The frames from here on, its *tail*, are written again: nothing proves them to be durable.
+    rewrite_from: Lsn,
+}
+
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     health: &Arc<Health>,
@@ -126,38 +148,13 @@ pub(crate) fn recover(
     exec: &dyn Exec,
     watch: &Arc<Watch>,
 ) -> Result<Recovered> {
-    let mut names = disk.list().map_err(|error| Error::io("list", ".", error))?;
-    let mut report = RecoveryReport::default();
+    let names = disk.list().map_err(|error| Error::io("list", ".", error))?;
+    let report = RecoveryReport::default();
+    let mut opening = Opening { disk, health, config, exec, watch, names, report, replayed: (0, 0) };
 
     // 1 read
-    let mut loaded = None;
-    if names.iter().any(|name| name == manifest::NAME) {
-        match survey::read_manifest(&**disk) {
-            Err(_) if plant::on(Bug::F13) => names.clear(),
-            read => loaded = Some(read?),
-        }
-    }
-    let (mut version, next_number) = match loaded {
-        Some(loaded) => {
-            check_geometry(&loaded.version.geometry, config)?;
-            report.manifest_records = loaded.records.len() as u64;
-            report.manifest_torn_bytes = loaded.torn_bytes;
-            (loaded.version, loaded.next_number)
-        }
-        None => {
-            if !plant::on(Bug::J2) {
-                refuse_headless(disk, &names, config, exec)?;
-            }
-            report.created = true;
-            (Version::new(geometry(config)), 1)
-        }
-    };
-    let mut places = survey::segment_places(&names);
-    places.retain(|(stream, _)| *stream < config.wal_streams);
-    let segments = read_segments(disk, places, config, exec, watch)?;
-    let logs = survey::order_logs(segments, &version, |stream, segments| {
-        if plant::on(Bug::W8) { lowest(segments) } else { stream.checkpoint_lsn }
-    });
+    let (mut version, next_number) = opening.load()?;
+    let logs = opening.read_logs(&version)?;
     if !plant::on(Bug::J1) {
         check_chunks(&**disk, &version)?;
     }
@@ -168,111 +165,265 @@ pub(crate) fn recover(
             return Err(Error::Corrupt(corruption));
         }
     }
-    describe(&mut report, &version, &logs);
+    describe(&mut opening.report, &version, &logs);
 
-    // 3 burn. Synced logs without unproven tails need no step 5 and 6: the one record says it all.
-    let mut files = Vec::new();
-    for (log, stream) in logs.iter().zip(&version.streams) {
-        let ring = complete_ring(&**disk, health, config, &names, log, stream.segments as usize)?;
-        report.segments_made += if report.created { 0 } else { ring.made };
-        files.push(ring.files);
-    }
+    // 3 burn. Logs without tails need no step 5 and 6: the one record says it all.
+    let plans = logs.into_iter().map(|log| opening.plan(log, &version));
+    let mut plans = plans.collect::<Result<Vec<_>>>()?;
     let epoch = if plant::on(Bug::W9) { version.epoch.max(1) } else { version.epoch + 1 };
-    let counted = files.iter().map(|files| Some(files.len() as u32));
-    let counted =
-        (0..).zip(counted).map(|(stream, segments)| StreamEdit { stream, segments, ..StreamEdit::default() });
-    version.apply(&Edit { epoch: Some(epoch), streams: counted.collect(), ..Edit::default() });
-    let tails: Vec<_> =
-        logs.iter().zip(&version.streams).map(|(log, stream)| Tail::of(log, stream)).collect();
-    let has_tail = tails.iter().any(Tail::is_there) && !plant::on(Bug::S1);
-    let switch = (0..).zip(&tails).zip(&version.streams).map(|((stream, tail), version)| StreamEdit {
-        stream,
-        spans: vec![Span { epoch, first_lsn: if has_tail { tail.proven } else { tail.end } }],
-        watermarks: Some((version.checkpoint_lsn, tail.end)),
-        ..StreamEdit::default()
-    });
-    let switch = Edit { streams: switch.collect(), ..Edit::default() };
+    let counted = plans.iter().map(Plan::counted).collect();
+    version.apply(&Edit { epoch: Some(epoch), streams: counted, ..Edit::default() });
+    let has_tail = plans.iter().any(Plan::has_tail) && !plant::on(Bug::S1);
+    if !has_tail {
+        plans.iter_mut().for_each(|plan| plan.rewrite_from = plan.log.chain.end_lsn);
+    }
+    let switch = plans.iter().map(|plan| plan.switch(epoch, &version)).collect();
+    let switch = Edit { streams: switch, ..Edit::default() };
     if !has_tail {
         version.apply(&switch);
     }
     let mut manifest = ManifestWriter::replace(disk, health, config, &version, next_number)?;
 
     // 4 replay, 5 rewrite
+    opening.replayed.1 = plans.iter().map(|plan| plan.log.chain.parts.len() as u64).sum();
     let numbers = Arc::new(ChunkNumbers::new(&version));
-    let mut streams = Vec::new();
-    let mut replayed = 0;
-    let of = logs.iter().map(|log| log.chain.parts.len() as u64).sum();
-    let mut note_segment = || {
-        replayed += 1;
-        watch(Progress::Replayed { segments: replayed, of });
-    };
-    for (((log, tail), switch), files) in logs.iter().zip(&tails).zip(&switch.streams).zip(files) {
-        let rewrite_from = switch.spans[0].first_lsn;
-        let stream = log.stream;
-        let start = Start {
-            stream,
-            ring: ring(log, files.len(), config.segments_max),
-            files,
-            epoch,
-            durable_lsn: if plant::on(Bug::W1) { Lsn(0) } else { rewrite_from },
-            checkpoint_lsn: version.streams[stream].checkpoint_lsn,
-        };
-        let wal = Log::new(disk.clone(), health.clone(), config, start);
-        let buffers = Buffers::new(config);
-        replay(log, &version, &buffers, &wal, rewrite_from, &mut report, &mut note_segment)?;
-        if has_tail {
-            wal.commit(tail.end).or_else(|error| if plant::on(Bug::W2) { Ok(()) } else { Err(error) })?;
-            if !plant::on(Bug::S2) {
-                wal.leave_spare()?;
-            }
-        }
-        let chunks =
-            ChunkWriter::new(disk.clone(), health.clone(), config, &version, stream, numbers.clone())?;
-        streams.push(StreamParts { buffers, log: wal, chunks });
-    }
+    let streams = plans.into_iter().map(|plan| opening.rebuild(plan, epoch, &version, &numbers));
+    let streams = streams.collect::<Result<Vec<_>>>()?;
 
     // 6 switch
     if has_tail {
         version.apply(&switch);
         manifest = ManifestWriter::replace(disk, health, config, &version, manifest.next_number())?;
     }
-    report.orphans_removed = remove_orphans(&**disk, &names, &version);
-    Ok(Recovered { version, streams, manifest, report })
+    opening.report.orphans_removed = remove_orphans(&**disk, &opening.names, &version);
+    Ok(Recovered { version, streams, manifest, report: opening.report })
 }
 
-/// What of a log nothing proves to be durable.
-struct Tail {
-    proven: Lsn,
-    end: Lsn,
-}
-
-impl Tail {
-    fn of(log: &survey::Log, version: &StreamVersion) -> Tail {
-        Tail { proven: log.proven.max(version.checkpoint_lsn), end: log.chain.end_lsn }
+impl Opening<'_> {
+    /// What the manifest says, and the number of its next record; or, where there is no store yet, what a new one begins with.
+    fn load(&mut self) -> Result<(Version, u64)> {
+        let mut loaded = None;
+        if self.names.iter().any(|name| name == manifest::NAME) {
+            match survey::read_manifest(&**self.disk) {
+                Err(_) if plant::on(Bug::F13) => self.names.clear(),
+                read => loaded = Some(read?),
+            }
+        }
+        let Some(loaded) = loaded else {
+            if !plant::on(Bug::J2) {
+                self.refuse_headless()?;
+            }
+            self.report.created = true;
+            return Ok((Version::new(geometry(self.config)), 1));
+        };
+        check_geometry(&loaded.version.geometry, self.config)?;
+        self.report.manifest_records = loaded.records.len() as u64;
+        self.report.manifest_torn_bytes = loaded.torn_bytes;
+        Ok((loaded.version, loaded.next_number))
     }
 
-    fn is_there(&self) -> bool {
-        self.proven < self.end
+    /// Without a manifest there must be no data either: creation writes it before anything else holds any.
+    fn refuse_headless(&self) -> Result<()> {
+        let headless =
+            |found: &str| Error::corrupt(manifest::NAME, 0, format!("a manifest, since {found} is there"));
+        if let Some(chunk) = self.names.iter().find(|name| chunk::number(name).is_some()) {
+            return Err(headless(chunk));
+        }
+        // Of all streams: that there were as many as there are now is what the manifest would say.
+        let unwatched: Arc<Watch> = Arc::new(|_| ());
+        let segments = self.read_segments(survey::segment_places(&self.names), &unwatched)?;
+        let has_frame = |segment: &&survey::Segment| {
+            let scan = &segment.scan;
+            !scan.frames.is_empty() || !scan.strays.is_empty() || scan.foreign.is_some()
+        };
+        match segments.iter().find(|segment| plant::on(Bug::W26) || has_frame(segment)) {
+            Some(found) => Err(headless(&format!("a frame in {}", segment_name(found.stream, found.slot)))),
+            None => Ok(()),
+        }
+    }
+
+    /// The logs of all streams, from their checkpoints on.
+    fn read_logs(&self, version: &Version) -> Result<Vec<StreamLog>> {
+        let mut places = survey::segment_places(&self.names);
+        places.retain(|(stream, _)| *stream < self.config.wal_streams);
+        let segments = self.read_segments(places, self.watch)?;
+        Ok(survey::order_logs(segments, version, |stream, segments| {
+            if plant::on(Bug::W8) { lowest(segments) } else { stream.checkpoint_lsn }
+        }))
+    }
+
+    /// Reads segments, at the same time where there are threads for it.
+    fn read_segments(&self, places: Vec<(usize, usize)>, watch: &Arc<Watch>) -> Result<Vec<survey::Segment>> {
+        let (sector_bytes, streams) = (self.config.sector_bytes, self.config.wal_streams);
+        let (disk, watch) = (self.disk.clone(), watch.clone());
+        let (read, of) = (AtomicU64::new(0), places.len() as u64);
+        let read = move |place| {
+            let segment = survey::read_segment(&*disk, place, sector_bytes, streams);
+            let segments = read.fetch_add(1, Ordering::Relaxed) + 1;
+            watch(Progress::Read { segments, of });
+            segment
+        };
+        exec::map(self.exec, places, read).into_iter().collect()
+    }
+
+    /// Opens all segments of a stream, and creates or completes those that the ring must have and a crash (or a larger
+    /// configuration) left out. Their names are durable before the manifest counts them.
+    fn plan(&mut self, log: StreamLog, version: &Version) -> Result<Plan> {
+        let (disk, config) = (&**self.disk, self.config);
+        let stream = &version.streams[log.stream];
+        // A file that is not whole and holds no part of the log is what is left of a segment that could not be made. The
+        // ring can do without it, as it did before, and makes it anew when it has to grow.
+        let whole = |(index, segment): &(usize, &survey::Segment)| {
+            segment.len == config.segment_bytes || log.chain.parts.iter().any(|part| part.segment == *index)
+        };
+        let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
+        let mut files = Vec::new();
+        for slot in 0..found.unwrap_or(0).max(config.segments) {
+            let name = segment_name(log.stream, slot);
+            let mode = if self.names.contains(&name) { OpenMode::Write } else { OpenMode::Create };
+            let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
+            let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
+            if len != config.segment_bytes {
+                self.report.segments_made += u64::from(!self.report.created);
+                file.set_len(config.segment_bytes).map_err(|error| Error::io("reserve", &name, error))?;
+                self.health.final_result("sync", &name, file.sync())?;
+            }
+            files.push(file);
+        }
+        // One that was found may be as new as one that was made here: a process that died had no time to sync its name.
+        if files.len() > stream.segments as usize && !plant::on(Bug::N3) {
+            self.health.sync_dir(disk, "segments")?;
+        }
+        let rewrite_from = log.proven.max(stream.checkpoint_lsn);
+        Ok(Plan { log, files, rewrite_from })
+    }
+
+    /// Makes of a stream's log what an open engine needs: its points are in buffers, and its tail is written again and synced.
+    fn rebuild(
+        &mut self,
+        mut plan: Plan,
+        epoch: u32,
+        version: &Version,
+        numbers: &Arc<ChunkNumbers>,
+    ) -> Result<StreamParts> {
+        let (disk, health, config) = (self.disk.clone(), self.health.clone(), self.config);
+        let stream = plan.log.stream;
+        let start = Start {
+            stream,
+            ring: ring_of(&plan.log, plan.files.len(), config.segments_max),
+            files: std::mem::take(&mut plan.files),
+            epoch,
+            durable_lsn: if plant::on(Bug::W1) { Lsn(0) } else { plan.rewrite_from },
+            checkpoint_lsn: version.streams[stream].checkpoint_lsn,
+        };
+        let log = Log::new(disk.clone(), health.clone(), config, start);
+        let buffers = Buffers::new(config);
+        self.replay(&plan, version, &buffers, &log)?;
+        if plan.has_tail() {
+            let synced = log.commit(plan.log.chain.end_lsn);
+            synced.or_else(|error| if plant::on(Bug::W2) { Ok(()) } else { Err(error) })?;
+            if !plant::on(Bug::S2) {
+                log.leave_spare()?;
+            }
+        }
+        let chunks = ChunkWriter::new(disk, health, config, version, stream, numbers.clone())?;
+        Ok(StreamParts { buffers, log, chunks })
+    }
+
+    /// Puts the points of a log into buffers; those of the tail go into the new log as well.
+    fn replay(&mut self, plan: &Plan, version: &Version, buffers: &Buffers, new_log: &Log) -> Result<()> {
+        for part in &plan.log.chain.parts {
+            let segment = &plan.log.segments[part.segment];
+            for at in &segment.scan.frames[part.frames.clone()] {
+                let frame =
+                    frame::decode(&segment.bytes[at.offset as usize..]).expect("the scan found it intact");
+                self.report.frames_replayed += 1;
+                // All of it: what is in blocks is below everything that is written again.
+                if frame.header.first_lsn >= plan.rewrite_from {
+                    self.report.points_rewritten += u64::from(frame.header.count);
+                    rewrite(new_log, &frame)?;
+                }
+                self.put_back(&frame, version, buffers);
+            }
+            self.replayed.0 += 1;
+            let (segments, of) = self.replayed;
+            (self.watch)(Progress::Replayed { segments, of });
+        }
+        Ok(())
+    }
+
+    /// Puts the points of a frame into buffers, but for those that blocks hold.
+    fn put_back(&mut self, frame: &Frame, version: &Version, buffers: &Buffers) {
+        let header = frame.header;
+        let mut entries = Vec::new();
+        let mut first_lsn = header.first_lsn;
+        for share in frame.shares() {
+            let end_lsn = first_lsn.advance(share.count.into());
+            let of = if plant::on(Bug::B6) { &header.tag } else { &share.tag };
+            let mut flushed = version.tags.get(of).map_or(Lsn(0), |tag| tag.flushed_lsn);
+            if plant::on(Bug::W8) {
+                flushed = Lsn(0);
+            }
+            // I5: a point that a block holds already does not come back a second time.
+            let skip = flushed.0.saturating_sub(first_lsn.0).min(share.count.into());
+            self.report.points_skipped += skip;
+            self.report.points_replayed += u64::from(share.count) - skip;
+            let replayed = first_lsn.advance(skip)..end_lsn;
+            if frame.kind == Kind::Run && skip == 0 {
+                buffers.replay(share.tag, &frame.run(), first_lsn, end_lsn);
+            } else if !replayed.is_empty() {
+                if entries.is_empty() {
+                    entries = frame.entries();
+                }
+                let own = [replayed.start, end_lsn].map(|lsn| (lsn.0 - header.first_lsn.0) as usize);
+                buffers.replay_few(share.tag, &entries[own[0]..own[1]], replayed.start);
+            }
+            first_lsn = end_lsn;
+        }
     }
 }
 
-/// Reads segments, at the same time where there are threads for it.
-fn read_segments(
-    disk: &Arc<dyn Disk>,
-    places: Vec<(usize, usize)>,
-    config: &Config,
-    exec: &dyn Exec,
-    watch: &Arc<Watch>,
-) -> Result<Vec<survey::Segment>> {
-    let (disk, sector_bytes, streams) = (disk.clone(), config.sector_bytes, config.wal_streams);
-    let (watch, read, of) = (watch.clone(), AtomicU64::new(0), places.len() as u64);
-    let read = move |place| {
-        let segment = survey::read_segment(&*disk, place, sector_bytes, streams);
-        let segments = read.fetch_add(1, Ordering::Relaxed) + 1;
-        watch(Progress::Read { segments, of });
-        segment
-    };
-    exec::map(exec, places, read).into_iter().collect()
+impl Plan {
+    fn has_tail(&self) -> bool {
+        self.rewrite_from < self.log.chain.end_lsn
+    }
+
+    /// How many segments the manifest has to count.
+    fn counted(&self) -> StreamEdit {
+        let segments = Some(self.files.len() as u32);
+        StreamEdit { stream: self.log.stream as u32, segments, ..StreamEdit::default() }
+    }
+
+    /// What makes the new epoch the log, from where the old one ends or is cut off.
+    fn switch(&self, epoch: u32, version: &Version) -> StreamEdit {
+        let stream = self.log.stream;
+        StreamEdit {
+            stream: stream as u32,
+            spans: vec![Span { epoch, first_lsn: self.rewrite_from }],
+            watermarks: Some((version.streams[stream].checkpoint_lsn, self.log.chain.end_lsn)),
+            ..StreamEdit::default()
+        }
+    }
+}
+
+/// Appends a frame to the new log, to the positions that it has.
+fn rewrite(new_log: &Log, frame: &Frame) -> Result<()> {
+    let header = &frame.header;
+    let same = Append::Appended { first_lsn: header.first_lsn, end_lsn: header.end_lsn() };
+    let mut payload = Vec::new();
+    let batch = frame.batch(&mut payload);
+    loop {
+        match new_log.batch_append(&batch)? {
+            Append::NoRoom { frame_bytes } => {
+                let room = new_log.make_room_for_tail(frame_bytes)?;
+                assert_eq!(room, Room::Made, "recovery has a segment to spare");
+            }
+            appended => {
+                assert_eq!(appended, same, "the tail is written again to the positions that it had");
+                return Ok(());
+            }
+        }
+    }
 }
 
 fn geometry(config: &Config) -> Geometry {
@@ -296,31 +447,11 @@ fn check_geometry(stored: &Geometry, config: &Config) -> Result<()> {
     compare("wal_streams", stored.wal_streams.into(), config.wal_streams as u64)
 }
 
-/// Without a manifest there must be no data either: creation writes it before anything else holds any.
-fn refuse_headless(disk: &Arc<dyn Disk>, names: &[String], config: &Config, exec: &dyn Exec) -> Result<()> {
-    let headless =
-        |found: &str| Error::corrupt(manifest::NAME, 0, format!("a manifest, since {found} is there"));
-    if let Some(chunk) = names.iter().find(|name| chunk::number(name).is_some()) {
-        return Err(headless(chunk));
-    }
-    // Of all streams: that there were as many as there are now is what the manifest would say.
-    let unwatched: Arc<Watch> = Arc::new(|_| ());
-    let segments = read_segments(disk, survey::segment_places(names), config, exec, &unwatched)?;
-    let has_frame = |segment: &&survey::Segment| {
-        let scan = &segment.scan;
-        !scan.frames.is_empty() || !scan.strays.is_empty() || scan.foreign.is_some()
-    };
-    match segments.iter().find(|segment| plant::on(Bug::W26) || has_frame(segment)) {
-        Some(found) => Err(headless(&format!("a frame in {}", segment_name(found.stream, found.slot)))),
-        None => Ok(()),
-    }
-}
-
 fn check_chunks(disk: &dyn Disk, version: &Version) -> Result<()> {
     let mut ends = BTreeMap::new();
     for block in version.blocks() {
         let end: &mut u64 = ends.entry(block.chunk).or_default();
-        *end = (*end).max(block.offset.saturating_add(block.len.into()));
+        *end = (*end).max(block.end());
     }
     ends.iter()
         .try_for_each(|(chunk, end)| survey::check_chunk(disk, *chunk, *end, version.geometry.chunk_bytes))
@@ -331,7 +462,7 @@ fn lowest(segments: &[survey::Segment]) -> Lsn {
     with_frames.map(|segment| segment.scan.first_lsn()).min().unwrap_or_default()
 }
 
-fn describe(report: &mut RecoveryReport, version: &Version, logs: &[survey::Log]) {
+fn describe(report: &mut RecoveryReport, version: &Version, logs: &[StreamLog]) {
     report.blocks = version.blocks().count() as u64;
     report.block_points = version.blocks().map(|block| u64::from(block.count)).sum();
     for log in logs {
@@ -350,50 +481,7 @@ fn describe(report: &mut RecoveryReport, version: &Version, logs: &[survey::Log]
     }
 }
 
-/// The segment files of a stream.
-struct RingFiles {
-    files: Vec<Arc<dyn DiskFile>>,
-    /// So many were not there, or not whole.
-    made: u64,
-}
-
-/// Opens all segments, and creates or completes those that the ring must have and a crash (or a larger
-/// configuration) left out. Their names are durable before the manifest counts them.
-fn complete_ring(
-    disk: &dyn Disk,
-    health: &Health,
-    config: &Config,
-    names: &[String],
-    log: &survey::Log,
-    counted: usize,
-) -> Result<RingFiles> {
-    // A file that is not whole and holds no part of the log is what is left of a segment that could not be made. The
-    // ring can do without it, as it did before, and makes it anew when it has to grow.
-    let whole = |(index, segment): &(usize, &survey::Segment)| {
-        segment.len == config.segment_bytes || log.chain.parts.iter().any(|part| part.segment == *index)
-    };
-    let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
-    let (mut files, mut made) = (Vec::new(), 0);
-    for slot in 0..found.unwrap_or(0).max(config.segments) {
-        let name = segment_name(log.stream, slot);
-        let mode = if names.contains(&name) { OpenMode::Write } else { OpenMode::Create };
-        let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
-        let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
-        if len != config.segment_bytes {
-            made += 1;
-            file.set_len(config.segment_bytes).map_err(|error| Error::io("reserve", &name, error))?;
-            health.final_result("sync", &name, file.sync())?;
-        }
-        files.push(file);
-    }
-    // One that was found may be as new as one that was made here: a process that died had no time to sync its name.
-    if files.len() > counted && !plant::on(Bug::N3) {
-        health.sync_dir(disk, "segments")?;
-    }
-    Ok(RingFiles { files, made })
-}
-
-fn ring(log: &survey::Log, count: usize, max: usize) -> Ring {
+fn ring_of(log: &StreamLog, count: usize, max: usize) -> Ring {
     let mut slots = vec![Slot::Free; count];
     if !plant::on(Bug::W7) {
         for part in &log.chain.parts {
@@ -403,73 +491,6 @@ fn ring(log: &survey::Log, count: usize, max: usize) -> Ring {
         }
     }
     Ring::new(slots, max)
-}
-
-/// Puts the points of the log into buffers; those at or behind `rewrite_from` go into the new log as well.
-fn replay(
-    log: &survey::Log,
-    version: &Version,
-    buffers: &Buffers,
-    wal: &Log,
-    rewrite_from: Lsn,
-    report: &mut RecoveryReport,
-    note_segment: &mut dyn FnMut(),
-) -> Result<()> {
-    for part in &log.chain.parts {
-        let segment = &log.segments[part.segment];
-        for at in &segment.scan.frames[part.frames.clone()] {
-            let frame =
-                frame::decode(&segment.bytes[at.offset as usize..]).expect("the scan found it intact");
-            let header = frame.header;
-            report.frames_replayed += 1;
-            // All of it: what is in blocks is below everything that is written again.
-            if header.first_lsn >= rewrite_from {
-                report.points_rewritten += u64::from(header.count);
-                let same = Append::Appended { first_lsn: header.first_lsn, end_lsn: header.end_lsn() };
-                let appended = append_tail(wal, &frame.batch(&mut Vec::new()))?;
-                assert_eq!(appended, same, "the tail is written again to the positions that it had");
-            }
-            let mut entries = Vec::new();
-            let mut first_lsn = header.first_lsn;
-            for share in frame.shares() {
-                let end_lsn = first_lsn.advance(share.count.into());
-                let of = if plant::on(Bug::B6) { &header.tag } else { &share.tag };
-                let mut flushed = version.tags.get(of).map_or(Lsn(0), |tag| tag.flushed_lsn);
-                if plant::on(Bug::W8) {
-                    flushed = Lsn(0);
-                }
-                // I5: a point that a block holds already does not come back a second time.
-                let skip = flushed.0.saturating_sub(first_lsn.0).min(share.count.into());
-                report.points_skipped += skip;
-                report.points_replayed += u64::from(share.count) - skip;
-                let replayed = first_lsn.advance(skip)..end_lsn;
-                if frame.kind == Kind::Run && skip == 0 {
-                    buffers.replay(share.tag, &frame.run(), first_lsn, end_lsn);
-                } else if !replayed.is_empty() {
-                    if entries.is_empty() {
-                        entries = frame.entries();
-                    }
-                    let own = [replayed.start, end_lsn].map(|lsn| (lsn.0 - header.first_lsn.0) as usize);
-                    buffers.replay_few(share.tag, &entries[own[0]..own[1]], replayed.start);
-                }
-                first_lsn = end_lsn;
-            }
-        }
-        note_segment();
-    }
-    Ok(())
-}
-
-fn append_tail(wal: &Log, batch: &Batch) -> Result<Append> {
-    loop {
-        match wal.batch_append(batch)? {
-            Append::NoRoom { frame_bytes } => {
-                let room = wal.make_room_for_tail(frame_bytes)?;
-                assert_eq!(room, Room::Made, "recovery has a segment to spare");
-            }
-            appended => return Ok(appended),
-        }
-    }
 }
 
 /// Removes chunks that no edit names. The log has been found complete from the checkpoint on, and the blocks hold

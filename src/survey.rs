@@ -23,7 +23,7 @@ pub(crate) struct Segment {
 }
 
 /// One stream's log, as far as it goes.
-pub(crate) struct Log {
+pub(crate) struct StreamLog {
     pub(crate) stream: usize,
     pub(crate) segments: Vec<Segment>,
     pub(crate) chain: scan::Chain,
@@ -84,18 +84,18 @@ pub(crate) fn order_logs(
     mut segments: Vec<Segment>,
     version: &Version,
     from: impl Fn(&StreamVersion, &[Segment]) -> Lsn,
-) -> Vec<Log> {
+) -> Vec<StreamLog> {
     let mut log = |(stream, version): (usize, &StreamVersion)| {
         let own = segments.extract_if(.., |segment| segment.stream == stream).collect::<Vec<_>>();
         let scans: Vec<_> = own.iter().map(|segment| segment.scan.clone()).collect();
         let chain = scan::chain(&scans, &version.spans, from(version, &own));
         let proven = scans.iter().map(|scan| scan.proven).max().unwrap_or_default().max(version.durable_lsn);
-        Log { stream, segments: own, chain, proven }
+        StreamLog { stream, segments: own, chain, proven }
     };
     version.streams.iter().enumerate().map(&mut log).collect()
 }
 
-impl Log {
+impl StreamLog {
     /// Where the log ends: file and offset behind the last frame that counts.
     pub(crate) fn end(&self) -> (String, u64) {
         let Some(part) = self.chain.parts.last() else {
@@ -151,9 +151,7 @@ impl Log {
             format!("no frame from LSN {first} to {end}: what was durable, or a segment, ends inside it");
         Some(Corruption { file: segment_name(self.stream, segment.slot), offset: at.offset, expected })
     }
-}
 
-impl Log {
     /// What a write in the wrong place leaves: frames of another stream, or one use of a segment in two of them. What they
     /// have overwritten may have been the end of the log, whose absence nothing else would show.
     fn misplaced(&self) -> Option<Corruption> {
@@ -195,7 +193,7 @@ pub(crate) fn check_chunk(disk: &dyn Disk, number: u64, end: u64, chunk_bytes: u
     if len < end {
         return Err(Error::corrupt(&name, len, format!("blocks up to offset {end}")));
     }
-    let mut header = [0; 32];
+    let mut header = [0; chunk::FIELDS_BYTES];
     file.read_at(0, &mut header).map_err(|error| Error::io("read", &name, error))?;
     match chunk::decode_header(&header) {
         Some(fields) if fields == (number, chunk_bytes) => Ok(()),

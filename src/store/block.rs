@@ -38,7 +38,7 @@ pub const MAGIC: [u8; 4] = *b"TWB1";
 const RAW: u32 = 0;
 const RUNS: u32 = 1;
 
-/// Points of a run that a block is given anew: a short query decodes one or two of them.
+/// Points of a run when those of a block are encoded anew: a short query decodes one or two runs.
 pub(crate) const RUN_POINTS: usize = 256;
 /// Runs of fewer points on average are not taken over as they are: their headers would take too much of the block.
 pub(crate) const RUN_POINTS_LEAST: usize = 16;
@@ -66,6 +66,13 @@ pub struct BlockRef {
     pub first_ts: i64,
     /// Latest time, µs.
     pub last_ts: i64,
+}
+
+impl BlockRef {
+    /// Byte offset behind it in the chunk; `u64::MAX` if a forged manifest names one that ends beyond that.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.len.into())
+    }
 }
 
 /// Bytes of a block with `count` points, at most.
@@ -167,7 +174,7 @@ fn runs(mut payload: &[u8]) -> impl Iterator<Item = Run<'_>> {
 /// The points of the block that `named` describes, if `bytes` are that block.
 ///
 /// # Errors
-/// What is wrong with them, in words.
+/// What was expected there instead, worded for [`Corruption::expected`](crate::Corruption::expected).
 pub fn decode<'a>(bytes: &'a [u8], named: &BlockRef) -> Result<Content<'a>, &'static str> {
     let (found, content) = parse(bytes).ok_or("an intact block")?;
     if found != *named && !plant::on(Bug::F7) {
@@ -187,7 +194,7 @@ impl Intact {
     /// All that [`decode`] looks at.
     ///
     /// # Errors
-    /// What is wrong with the bytes, in words.
+    /// As [`decode`].
     pub(crate) fn verify(bytes: Vec<u8>, named: &BlockRef) -> Result<Intact, &'static str> {
         let is_raw = matches!(decode(&bytes, named)?, Content::Raw(..));
         Ok(Intact { bytes, count: named.count as usize, is_raw })

@@ -19,7 +19,8 @@ use crate::codec::Reader;
 /// The first bytes of every chunk, format version included.
 pub const MAGIC: [u8; 4] = *b"TWC1";
 
-const FIELDS_BYTES: usize = 32;
+/// Bytes of the header that say something.
+pub(crate) const FIELDS_BYTES: usize = 32;
 
 /// Bytes before the first block.
 pub fn header_bytes(sector_bytes: u64) -> u64 {

@@ -81,7 +81,7 @@ impl ChunkWriter {
         numbers: Arc<ChunkNumbers>,
     ) -> Result<ChunkWriter> {
         let own = version.blocks().filter(|block| version.stream_of(block.tag) == stream);
-        let last = own.map(|block| (block.chunk, block.offset + u64::from(block.len))).max();
+        let last = own.map(|block| (block.chunk, block.end())).max();
         let mut active = None;
         if let Some((number, end)) = last.filter(|(_, end)| *end < config.chunk_bytes) {
             let name = chunk::name(number);
@@ -276,8 +276,8 @@ impl ManifestWriter {
         self.end >= self.replace_at
     }
 
-    /// Replaces the file by a shorter one. Without space for a second file the long one goes on being used, and the next
-    /// flush tries again.
+    /// Replaces the file by a shorter one. After an `Io` error, lack of space above all, the long one stays in use, and the next round
+    /// tries again.
     pub(crate) fn shorten(&mut self, config: &Config, version: &Version) -> Result<()> {
         match ManifestWriter::replace(&self.disk, &self.health, config, version, self.next_number) {
             Ok(writer) => *self = writer,
