@@ -168,28 +168,36 @@ impl Stream {
 
     /// Backpressure: a writer waits for, or does itself, what the background threads have not managed.
     pub(crate) fn catch_up(&self) -> Result<()> {
-        let waiting = Stopwatch::start();
-        let mut outcome = self.append_tails(Tails::Full);
-        // After it: appending is what fills memory.
-        if outcome.is_ok() && self.fill() == Fill::Full {
-            outcome = self.flush_some();
-        }
-        self.shared.counters.waited(waiting.elapsed());
-        outcome
+        self.counted_as_wait(|| {
+            self.append_and_free(Tails::Full, || self.free_segment())?;
+            // After it: appending is what fills memory.
+            if self.fill() == Fill::Full { self.flush_some() } else { Ok(()) }
+        })
     }
 
     /// Appends tails; when the log has no free segment the oldest one's tags are flushed on the way.
     pub(crate) fn append_tails(&self, which: Tails) -> Result<()> {
+        self.append_and_free(which, || self.counted_as_wait(|| self.free_segment()))
+    }
+
+    fn append_and_free(&self, which: Tails, free_segment: impl Fn() -> Result<()>) -> Result<()> {
         let append = &mut |batch: &Batch| self.log.batch_append(batch);
         self.buffers.append(which, append, |frame_bytes| match self.log.make_room(frame_bytes)? {
             Room::Made => Ok(()),
-            Room::NoSegment => self.free_segment(),
+            Room::NoSegment => free_segment(),
         })?;
         self.wake_flusher();
         Ok(())
     }
 
-    /// If there is anything for it to do.
+    fn counted_as_wait(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let waiting = Stopwatch::start();
+        let outcome = work();
+        self.shared.counters.waited(waiting.elapsed());
+        outcome
+    }
+
+    /// Rings for it if memory is at least half full.
     fn wake_flusher(&self) {
         if self.fill() != Fill::Low {
             self.shared.flusher.ring();
@@ -200,7 +208,6 @@ impl Stream {
         let mut chunks = self.chunks.lock();
         // Another thread may have freed one while this one waited for its turn.
         let Some(lsn) = self.log.wanted_checkpoint() else { return Ok(()) };
-        let waiting = Stopwatch::start();
         let retired = if plant::on(Bug::W17) {
             let mut copy = chunks.clone();
             drop(chunks);
@@ -208,7 +215,6 @@ impl Stream {
         } else {
             self.flush_in(&mut chunks, Scope::Below(lsn))
         };
-        self.shared.counters.waited(waiting.elapsed());
         let freed = retired? > 0 || plant::on(Bug::W17);
         assert!(freed, "flushing everything below LSN {lsn} frees the segment that ends there");
         Ok(())
@@ -261,7 +267,7 @@ impl Stream {
         if self.fill() == Fill::Low { Ok(()) } else { self.flush_some() }
     }
 
-    /// Makes memory free: what has grown to whole blocks, as long as that is most of it.
+    /// Makes memory free: flushes sealed buffers and, if it is still half full after that, everything that is in frames.
     fn flush_some(&self) -> Result<()> {
         let mut chunks = self.chunks.lock();
         // Another thread may have done it while this one waited for its turn.
@@ -284,8 +290,8 @@ impl Stream {
             self.buffers.release(&sealed);
         }
         // I3: a block holds only points below `durable_lsn`.
-        let durable_lsn = sealed.iter().map(|sealed| sealed.end_lsn).max().unwrap_or_default();
-        self.log.commit(durable_lsn)?;
+        let sealed_to = sealed.iter().map(|sealed| sealed.end_lsn).max().unwrap_or_default();
+        self.log.commit(sealed_to)?;
         let blocks = write_blocks(&*shared.exec, chunks, shared.config.block_points, &sealed)?;
         let checkpoint_lsn = self.checkpoint(appended_lsn, &sealed);
         let published_lsn = self.published_checkpoint();
@@ -310,7 +316,8 @@ impl Stream {
         Ok(retired)
     }
 
-    /// The log's end from *before* the buffers were looked at: what was appended since is in none that the flush took.
+    /// The checkpoint after a flush of what was sealed. `appended_lsn` must be the log's end from *before* the buffers were sealed: later
+    /// points are in none of them.
     fn checkpoint(&self, appended_lsn: Lsn, sealed: &[Arc<Sealed>]) -> Lsn {
         let first_unflushed = self.buffers.first_unflushed(sealed);
         let appended_lsn = if plant::on(Bug::W16) { self.log.watermarks().appended } else { appended_lsn };
