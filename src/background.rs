@@ -2,8 +2,8 @@
 //!
 //! | thread | wakes | does |
 //! |---|---|---|
-//! | logger, one a stream | when full batches have come together, and each tick | appends tails, writes out what is staged |
-//! | flusher | when something was sealed, and each tick | writes blocks, so that segments and memory become free |
+//! | logger, one a stream | when rung (full batches wait, or the lanes hold much that is logged), and each tick | when rung: appends full batches, moves logged points from the lanes to their buffers; at a tick: appends what is due, and writes it out |
+//! | flusher | when the memory for points is half full, and each tick | writes blocks, so that segments and memory become free |
 //!
 //! What one of them runs into is never lost: an error waits for the next call that can report it, a panic makes the
 //! engine read-only.
@@ -118,9 +118,9 @@ impl Drop for Background {
     }
 }
 
-/// A step is followed by a rest so many times as long, if that is longer than a tick. With so many tags that each of them gets
+/// Steps begin at least this many times as far apart as the last one took. With so many tags that each of them gets
 /// a point or two in a tick, frames of a point or two would otherwise take all the time that the writers need.
-const REST: u32 = 4;
+const STEP_SPACING: u32 = 4;
 
 struct Worker {
     ending: Arc<AtomicBool>,
@@ -156,7 +156,7 @@ impl Worker {
                 Err(_) => return health.poison("background thread, which panicked"),
             }
             if woken == Woken::Tick {
-                tick = self.tick.max(REST * since.elapsed());
+                tick = self.tick.max(STEP_SPACING * since.elapsed());
             }
         }
     }

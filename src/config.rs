@@ -37,55 +37,61 @@ pub enum Durability {
 pub struct Config {
     /// When `write` may return.
     pub durability: Durability,
-    /// Points of one tag that make a full tag batch, which is one frame: 1 to 65,536. What a sync finds of a tag is a frame of its own
-    /// if it is half of that, and else shares one with other tags' points. Larger batches cost fewer
-    /// appends and less framing; smaller ones bound what a crash can take from a tag that is never synced.
+    /// Points in a full tag batch, 1 to 65,536; each batch is one frame. At a sync, half a batch or more of a tag gets a frame of its
+    /// own, while fewer points share one with those of other tags. Larger batches cost fewer appends and less framing;
+    /// smaller ones bound what a crash can take from a tag that is never synced.
     pub batch_points: usize,
     /// Points of one tag after which its buffer is sealed, and the most that a block holds: 1 to 1,048,576.
     /// Larger blocks make fewer manifest entries; smaller ones make short queries cheaper.
     pub block_points: usize,
-    /// Points in full tag batches, by stream, that may wait for the log. Beyond that writers wait: they help to append them.
-    /// Bounds what a crash of the process can take, and memory: they are encoded, one to seventeen bytes a point.
+    /// Points in full tag batches, by stream, that may wait for the log, 1 to 2^40. Beyond that writers wait: they help to append
+    /// them. Bounds what a crash of the process can take, and memory: they are encoded, one to seventeen bytes a point.
     pub backlog_points: usize,
-    /// Bytes of points in frames and in no block, over all streams, that memory holds: the flusher begins at half of it, writers wait when it is
-    /// full. A point of most sensors takes one to four. More makes larger flushes, and longer recoveries.
+    /// Bytes of memory, over all streams, for points that are in frames and in no block yet, 1 to 2^50: the flusher begins at half of
+    /// it, and writers wait when it is full. A point of most sensors takes one to four. More makes larger flushes, and longer
+    /// recoveries.
     pub buffer_bytes: u64,
-    /// Independently locked parts of the tag table, over all streams, rounded up to a power of two. With more of them writers
-    /// meet less often, and what a single point touches leaves the processor's cache sooner; each costs some 4 KB, and an
-    /// inbox of each writer.
+    /// Shards, independently locked parts of the tag table, over all streams, 1 to 65,536. Each stream gets an equal share, rounded up to
+    /// a power of two. With more of them writers meet less often, and what a single point touches leaves the processor's cache
+    /// sooner; each costs some 4 KB, and an inbox of each writer.
     pub shards: usize,
-    /// Points, of calls with few of them, that a writer lets wait for each of these parts before they are brought to the buffers
-    /// of their tags all at once, or as soon as the log asks for them: with many tags that costs a fraction of bringing each
-    /// one there. Meanwhile they make no batch full. A part of more than half as many tags lets two points of each wait, up to
-    /// 16 times as many. Eight writers have inboxes of their own, more share them. 0 to 65,536; with 0 none waits.
+    /// Points that may wait in one inbox, 0 to 65,536; 0 turns inboxes off. Each of up to eight writers has an inbox for every
+    /// shard; more of them share. Points of small calls wait there and are moved to the buffers of their tags together, when the inbox is full
+    /// or the log asks for them: with many tags that costs a fraction of moving each alone. Waiting points do not
+    /// complete a batch. The inbox of a shard with more than half as many tags has room for two points of each, up to 16 times
+    /// `inbox_points`.
     pub inbox_points: usize,
     /// *Geometry.* Log streams, 1 to 16: independent rings of segments with syncs of their own. A tag belongs to one of
     /// them. More let more points be appended and synced at the same time, on disks that gain from it.
     pub wal_streams: usize,
-    /// *Geometry.* Bytes of one log segment, a multiple of `sector_bytes`.
+    /// *Geometry.* Bytes of one log segment: a multiple of `sector_bytes`, with room for the largest frame, up to 2^40.
     pub segment_bytes: u64,
-    /// Log segments of each stream, created with the store.
+    /// Log segments of each stream, created with the store, 2 to 999.
     pub segments: usize,
-    /// Log segments that the ring of a stream may grow to when all are busy; after that appends wait for a flush.
+    /// Log segments that the ring of a stream may grow to when all are busy, `segments` to 999; after that appends wait for a flush.
     pub segments_max: usize,
-    /// Bytes of frames gathered before they are written to the segment at once. One `pwrite` of 1 MiB costs about as
+    /// Bytes of frames gathered before they are written to the segment at once, 1 to 2^30. One `pwrite` of 1 MiB costs about as
     /// much as a hundred of 2.4 KiB.
     pub staging_bytes: usize,
-    /// *Geometry.* The unit that the disk may damage when a write into it is interrupted: after each sync the log,
-    /// the chunk and the manifest go on in a new one, so that a synced sector is never written again.
+    /// *Geometry.* The unit that the disk may damage when a write into it is interrupted, a power of two from 512 to 65,536 bytes: after
+    /// each sync the log, the chunk and the manifest go on in a new one, so that a synced sector is never written again.
     pub sector_bytes: u64,
-    /// *Geometry.* Bytes after which a chunk file is sealed and the next one begun.
+    /// *Geometry.* Bytes after which a chunk file is sealed and the next one begun: room for its header and the largest block, up to
+    /// 2^40.
     pub chunk_bytes: u64,
-    /// Bytes of edits after which the manifest is replaced by one that holds only its result.
+    /// Bytes of the manifest at which it is replaced by one that holds only the result of its edits, 1 to 2^40; never before it is
+    /// twice as long as when it was new.
     pub manifest_bytes: u64,
-    /// Bytes of blocks that queries have read and that are kept in memory, so that the next one need not read and verify them; 0 keeps
-    /// none. Those that read few blocks keep them; long ones, and scans, leave the others where they are.
+    /// Bytes of verified blocks that are kept in memory for later queries, 0 to 2^50; 0 keeps none. Queries that read up to four blocks
+    /// use it and add to it; longer ones, and scans, read past it, so as not to push those blocks out.
     pub cache_bytes: u64,
-    /// Threads of the pool that encodes and writes blocks during a flush, reads them for long queries, and syncs streams;
-    /// the caller works too. There is at least one for each stream; 1, with one stream, is no pool: who calls does everything.
+    /// Threads of the pool that encodes and writes blocks during a flush, reads them for long queries, and syncs streams, 1 to 256;
+    /// the caller works too. There are at least as many as log streams. With one stream, 1 means no pool: the caller does
+    /// everything.
     pub flush_workers: usize,
-    /// Time between two background steps, in milliseconds; a tag batch waits at most two of them. A step that takes longer is
-    /// followed by a rest of four times that, so with very many slow tags it is more. `None` starts no
+    /// Time between two background steps, in milliseconds, 1 to 60,000; a tag batch waits at most two of them. If a step takes
+    /// more than a fourth of this time the next one begins no sooner than four times its duration after it began, so with very many
+    /// slow tags it is more. `None` starts no
     /// thread, and [`Engine::step`](crate::Engine::step) is the caller's business: points are appended there, by `sync`
     /// and `flush`, and by writers that find the backlog too long.
     pub flush_delay_ms: Option<u64>,

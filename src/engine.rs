@@ -74,12 +74,15 @@ impl Engine {
     /// `Locked` if it is open already; `InvalidConfig` and `Geometry`; `Corrupt` when durable bytes are damaged, and
     /// `NewerFormat` when they are a later version's (nothing is changed then); `Io`, and `ReadOnly` when a sync or a rename
     /// failed, after both of which opening can be tried again.
+    ///
+    /// # Panics
+    /// If the system refuses a thread.
     pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Engine> {
         Engine::open_watched(disk, config, |_| ())
     }
 
-    /// As [`open`](Engine::open), and calls `watch` with how far it has come: a log of some gigabytes takes seconds. It is called
-    /// once for each segment that was read, and once for each that was replayed, by whichever thread did it.
+    /// As [`open`](Engine::open), and reports progress to `watch`: replaying gigabytes of log takes seconds. `watch` is called
+    /// once for each segment that was read, and once for each that was replayed, on whichever thread did it.
     ///
     /// ```
     /// # use tidewall::disk::MemDisk;
@@ -93,7 +96,7 @@ impl Engine {
     /// # Ok::<(), tidewall::Error>(())
     /// ```
     ///
-    /// # Errors
+    /// # Errors and panics
     /// As [`open`](Engine::open).
     pub fn open_watched(
         disk: Arc<dyn Disk>,
@@ -106,9 +109,10 @@ impl Engine {
         Engine::recover(disk, config, exec, Arc::new(watch))
     }
 
-    /// As [`open`](Engine::open), with the caller's own way to run parallel work.
+    /// As [`open`](Engine::open), with the caller's own way to run parallel work, for which [`flush_workers`](Config::flush_workers)
+    /// is then not used.
     ///
-    /// # Errors
+    /// # Errors and panics
     /// As [`open`](Engine::open).
     pub fn open_with(disk: Arc<dyn Disk>, config: Config, exec: Box<dyn Exec>) -> Result<Engine> {
         Engine::recover(disk, config, exec, Arc::new(|_| ()))
@@ -200,7 +204,8 @@ impl Engine {
     /// `InvalidTag`, `Closed`, `ReadOnly`, and `Io` when a background thread has run into an error since the last call
     /// that could report one, or when the log has fallen behind and cannot catch up (for want of space): nothing
     /// of the call was accepted. With [`Durability::Immediate`], `Io` and `ReadOnly` may also mean that the points
-    /// were accepted and are not durable. A `close` from another thread may cut the call short with `Closed`.
+    /// were accepted and are not durable. If another thread calls `close` meanwhile, `Closed` may come when some of the points have been
+    /// accepted and others have not; those that have been are flushed if that `close` returns `Ok`.
     pub fn write_batch(&self, points: &[Point]) -> Result<()> {
         if let Some(index) = points.iter().position(|point| point.tag == 0) {
             if plant::on(Bug::W19) {
@@ -282,8 +287,8 @@ impl Engine {
         query::run(&*shared.exec, buffers, &shared.store, tag, range)
     }
 
-    /// As [`query`](Engine::query), for answers that are not to be in memory all at once: blocks are read as the iterator comes to
-    /// them. What it shows is what there was at this call.
+    /// As [`query`](Engine::query), for answers too large for memory: blocks are read as the iterator reaches them. It shows what
+    /// was there when `scan` was called.
     ///
     /// ```
     /// # use tidewall::disk::MemDisk;
@@ -354,9 +359,11 @@ impl Engine {
         Stats::gather(&self.core.shared, &self.core.streams)
     }
 
-    /// One background step: appends tag batches that are half full or that an earlier step saw already, hands what is
-    /// appended to the operating system, and flushes sealed buffers and what keeps the log from its next segment. The
-    /// engine's own threads do so every [`flush_delay_ms`](Config::flush_delay_ms); without them, the caller should.
+    /// One background step. It appends what waits in inboxes, tag batches that are half full, and those that an earlier step saw
+    /// already, and writes them to the log without a sync: they then survive the process, but not the machine. It flushes the tags
+    /// that keep the log from its next segment and, if [`buffer_bytes`](Config::buffer_bytes) is at least half used, sealed
+    /// buffers; if that is not enough, everything that is in frames. The engine's own threads do so every
+    /// [`flush_delay_ms`](Config::flush_delay_ms); without them, the caller should.
     ///
     /// # Errors
     /// As [`sync`](Engine::sync).

@@ -11,13 +11,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// **Mend the call.** A point has tag 0. Nothing of the call was accepted.
-    #[error("point {index} of the call has tag 0, which is no tag; nothing of the call was accepted")]
+    /// **Fix the call.** 0 is not a tag. A write with such a point accepts nothing.
+    #[error("tag 0 is not a tag (point {index} of the call); nothing was accepted")]
     InvalidTag {
-        /// Which point of the call, from 0.
+        /// Which point of a write, from 0; 0 for a query.
         index: usize,
     },
-    /// **Mend the configuration.** Found before any file was touched.
+    /// **Fix the configuration.** Found before any file was touched.
     #[error("config: {field} {reason}")]
     InvalidConfig {
         /// The field of [`Config`](crate::Config).
@@ -25,7 +25,7 @@ pub enum Error {
         /// What it must be.
         reason: String,
     },
-    /// **Mend the configuration.** The store was created with another value, and its files are laid out by it.
+    /// **Fix the configuration.** The store was created with another value, and its files are laid out by it.
     #[error("config: {field} is {configured}, but this store was created with {stored}")]
     Geometry {
         /// The field of [`Config`](crate::Config).

@@ -9,7 +9,12 @@ pub type Task = Box<dyn FnOnce() + Send>;
 
 /// Runs tasks. A test bed implements it to run them in an order of its own choice.
 pub trait Exec: Send + Sync {
-    /// Runs all tasks, in any order, on any threads, and returns when all have ended.
+    /// Runs every task to its end, in any order, on any threads, and returns when all have ended. A task may call `run` itself, or
+    /// wait for a lock whose holder is inside `run`, so there must be progress without a free thread: the caller should work on
+    /// its own tasks, too.
+    ///
+    /// # Panics
+    /// If a task has panicked.
     fn run(&self, tasks: Vec<Task>);
 }
 
@@ -53,8 +58,7 @@ where
 
 /// A fixed number of worker threads. Dropping it ends them.
 ///
-/// Who calls `run` works on its own tasks, too. So tasks may call `run` themselves, or wait for a lock whose holder does:
-/// every call can finish without a single worker being free.
+/// The caller of `run` works on its own tasks, too, so every call can finish without a free worker.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<thread::JoinHandle>,
@@ -83,6 +87,9 @@ struct Batch {
 
 impl Pool {
     /// A pool of `workers` threads, at least one.
+    ///
+    /// # Panics
+    /// If the system refuses a thread.
     pub fn new(workers: usize) -> Pool {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Rank::Pool, Queue { batches: VecDeque::new(), ending: false }),

@@ -52,7 +52,7 @@ impl Health {
         self.check()
     }
 
-    /// Makes the names that `of` has been given durable.
+    /// Makes all changes of names so far durable. `of` says in an error whose names these were.
     ///
     /// All streams' names are in one directory, so a sync that fails may have dropped those of others, whose own sync would then
     /// say `Ok`. So one is made after the other, and none after one that failed.

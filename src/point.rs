@@ -69,7 +69,7 @@ impl TagId {
         (u64::from(self.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
-    /// The log stream that the tag belongs to in a store with so many. It decides where a point is looked for after a
+    /// The stream of this tag in a store with `wal_streams` log streams. It decides where a point is looked for after a
     /// restart, so it is part of the on-disk format.
     pub fn stream(self, wal_streams: usize) -> usize {
         ((u64::from(self.hash()) * wal_streams as u64) >> 32) as usize

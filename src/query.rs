@@ -22,7 +22,7 @@ const ROUND: usize = 8;
 /// The points of `tag` in `range`, in order of time.
 ///
 /// Memory and version are looked at in one moment, under the lock of the tag's shard. A flush publishes its blocks before
-/// it drops the buffers, so a point on its way from one to the other is seen in at least one of them (C3); seen in both it
+/// it drops the buffers, so a point on its way from one to the other is seen in at least one of them; seen in both it
 /// is the same point twice, and the key rule makes one of it. In two moments the blocks could hold points that were
 /// accepted after memory was looked at, and what memory had held would be taken for newer than those.
 pub(crate) fn run(
@@ -36,7 +36,7 @@ pub(crate) fn run(
     let blocks = if plant::on(Bug::Q1) { blocks.last().copied().into_iter().collect() } else { blocks };
     let mut answer = Answer::for_points(expected(&blocks, &range) + recent.points());
     if blocks.len() <= STRETCH {
-        read(store, &blocks, &range, Again::Maybe, &mut answer.points)?;
+        read(store, &blocks, &range, Cache::Use, &mut answer.points)?;
     } else {
         read_spread(exec, store, &blocks, range, &mut answer)?;
     }
@@ -62,7 +62,7 @@ fn read_spread(
         let stretches = round.chunks(STRETCH).map(<[BlockRef]>::to_vec).zip(rooms.drain(..)).collect();
         let shared = store.clone();
         let parts = exec::map(exec, stretches, move |(blocks, mut points): (Vec<BlockRef>, Vec<Point>)| {
-            read(&shared, &blocks, &range, Again::No, &mut points).map(|()| points)
+            read(&shared, &blocks, &range, Cache::Bypass, &mut points).map(|()| points)
         });
         // In the order of the blocks, whoever was faster.
         for part in parts {
@@ -171,7 +171,7 @@ impl Scan {
         group.sort_by_key(|(age, _)| *age);
         let blocks: Vec<_> = group.into_iter().map(|(_, block)| block).collect();
         let mut points = Vec::with_capacity(expected(&blocks, &self.range));
-        read(&self.store, &blocks, &self.range, Again::No, &mut points)?;
+        read(&self.store, &blocks, &self.range, Cache::Bypass, &mut points)?;
         let recent = self.recent.partition_point(|point| point.ts_us <= last_ts);
         points.extend(self.recent.drain(..recent));
         last_write_wins(&mut points);
@@ -226,8 +226,8 @@ pub(crate) fn latest_ts(buffers: &Buffers, store: &Store, tag: TagId) -> Option<
     in_memory.max(in_blocks)
 }
 
-/// Points to make room for: as many as the manifest says that these blocks hold, but no more than so many bytes hold as a rule. Only
-/// a block that has been read and found intact is believed. Of one that is not all in the range it may be a few.
+/// How many points to reserve memory for: what the manifest says, but at most eight for each byte of a block, since only a block that has
+/// been read and verified is believed. One that is only partly in the range counts as a run, at most.
 fn expected(blocks: &[BlockRef], range: &impl RangeBounds<i64>) -> usize {
     const POINTS_PER_BYTE: usize = 8;
     let points = |block: &BlockRef| {
@@ -238,12 +238,13 @@ fn expected(blocks: &[BlockRef], range: &impl RangeBounds<i64>) -> usize {
     blocks.iter().map(points).sum()
 }
 
-/// Whether the next query may look at the same blocks.
+/// What a query does with the cache.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    Maybe,
-    /// A long query, which would push out what others want.
-    No,
+enum Cache {
+    /// The next query may look at the same blocks.
+    Use,
+    /// A long query would push out what others want.
+    Bypass,
 }
 
 /// All or nothing: an error in one block is an error of the query, not a shorter answer.
@@ -251,15 +252,15 @@ fn read(
     store: &Store,
     blocks: &[BlockRef],
     range: &impl RangeBounds<i64>,
-    again: Again,
+    cache: Cache,
     points: &mut Vec<Point>,
 ) -> Result<()> {
     let mut scratch = Vec::new();
     blocks.iter().try_for_each(|block| {
         let push = |entry: Entry| points.push(entry.point(block.tag));
-        let read = match again {
-            Again::Maybe => store.read_again(block, range, push),
-            Again::No => store.read(block, range, &mut scratch, push),
+        let read = match cache {
+            Cache::Use => store.read_cached(block, range, push),
+            Cache::Bypass => store.read(block, range, &mut scratch, push),
         };
         if plant::on(Bug::Q2) { Ok(()) } else { read }
     })

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Frames appended to the log: one per tag batch.
+    /// Frames appended to the log. Each holds a batch of one tag, or short batches of several.
     pub frames: u64,
     /// Points in those frames.
     pub appended_points: u64,
@@ -50,7 +50,8 @@ pub struct Stats {
     pub manifest_records: u64,
     /// Points in memory.
     pub buffered_points: u64,
-    /// Bytes that those which are encoded take, as [`buffer_bytes`](crate::Config::buffer_bytes) counts them.
+    /// Bytes of points that are in frames and in no block yet, as [`buffer_bytes`](crate::Config::buffer_bytes) counts them. Those that
+    /// still wait for the log are not in it.
     pub buffered_bytes: u64,
     /// Bytes of blocks that queries have read and that are kept, as [`cache_bytes`](crate::Config::cache_bytes) counts them.
     pub cached_bytes: u64,

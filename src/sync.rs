@@ -19,11 +19,11 @@
 //! | `Names` | the turn to sync the directory | who has made a file or renamed one | yes: it is a turn |
 //! | `Pool` | the task queue of the block workers | flush, query, sync of several streams | no |
 //! | `Leaf` | a value that is copied in or out, nothing of the engine is called under it | everybody | no |
-//! | `Disk` | the content of a `MemDisk` | whoever calls that disk; a handle may be dropped under a leaf | it is the disk |
+//! | `Disk` | the content of a `MemDisk`; where the unwritten part of a `RealDisk`'s file begins | whoever calls that disk; a handle may be dropped under a leaf | it is the disk |
 //!
-//! There is no timed wait in the engine: a lost wake-up must show as a hang. The one in here is the [`Bell`]'s, for the
-//! background threads, which stand outside the core; under a checker it waits without a limit. (Nobody is woken who waits for a
-//! [`SpinMutex`]: he looks again, in the end after pauses.)
+//! No wait in the engine has a time limit: a lost wake-up must show as a hang. There are two exceptions, both in this file: the
+//! [`Bell`] of the background threads, which stand outside the core (under a checker it waits without a limit), and the pauses of a
+//! thread that finds a [`SpinMutex`] taken, since nobody wakes it.
 
 use crate::plant::{self, Bug};
 pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, Ordering, Stopwatch, thread};
@@ -46,7 +46,7 @@ pub(crate) enum Rank {
     Names,
     Pool,
     Leaf,
-    /// Inside `MemDisk`: handles are dropped under leaves, too.
+    /// Inside a disk: the innermost, since a handle may be dropped under a leaf.
     Disk,
 }
 
@@ -97,9 +97,9 @@ impl<G: DerefMut> DerefMut for Ranked<G> {
 
 pub(crate) use spinning::{SpinGuard, SpinMutex};
 
-/// A mutex for what a thread locks for every point, and others hardly ever. To take it and to give it back is one atomic
-/// read-modify-write, where a [`Mutex`] needs two, since nobody sleeps who would have to be woken: who finds it taken looks again, soon
-/// with pauses. That costs him more. So nothing is waited for under it but locks that guard memory.
+/// A mutex that one thread locks for every point, and others hardly ever. To lock and unlock it takes one atomic read-modify-write, where
+/// a [`Mutex`] needs two, because no sleeper has to be woken. A thread that finds it taken looks again, soon yields, and then
+/// sleeps between looks, which costs it more; so under this lock a thread waits only for locks that guard memory.
 #[cfg(not(any(loom, shuttle)))]
 mod spinning {
     use super::{Held, Rank, Ranked};
@@ -190,7 +190,8 @@ impl Event {
         Event(imp::Futex::new())
     }
 
-    /// How often it has happened: to be asked under the lock under which one sees that one has to wait.
+    /// How often it has happened so far. To be read under the lock under which a thread finds that it has to wait; then it unlocks, and
+    /// calls [`wait`](Event::wait).
     pub(crate) fn times(&self) -> u32 {
         self.0.value()
     }

@@ -19,8 +19,8 @@ use std::slice;
 
 /// A long call lets go of its lane after so many runs: who reads or syncs may be waiting for it.
 const RUNS_HELD: usize = 512;
-/// Such a part of the inboxes is much.
-const MUCH: usize = 4;
+/// Logged points in the lanes are much from this fraction, a fourth, of one inbox for each shard on.
+const MUCH_LOGGED_SHARE: usize = 4;
 
 /// On cache lines of its own: writers of one shard do not slow those of its neighbour.
 #[repr(align(128))]
@@ -134,8 +134,8 @@ impl Buffers {
         Ok(())
     }
 
-    /// Accepts a run, and if it has few points those behind it that belong to the same lane, too, as many as shall share its lock. Returns
-    /// the first one that is left, and whether the backlog, or what is in frames, has become more.
+    /// Accepts the run `points` and, if it is short, the short runs behind it that belong into the same lane, up to `RUNS_HELD` under one
+    /// lock. Returns the next run, which is not accepted yet, and whether the backlog, or the memory for what is in frames, has grown.
     fn accept_in_lane<'a>(
         &self,
         lanes: &Lanes,
@@ -194,7 +194,8 @@ impl Buffers {
         self.count(index, &mut shard)
     }
 
-    /// Likewise, of an inbox that is full. If half of it is logged that is enough: the rest may still be logged from there.
+    /// Makes room in an inbox that is full. If at least half of it is logged only that goes to the buffers, and the rest can still be
+    /// logged from here; otherwise everything goes.
     // Not in the loop that asks for it, point by point: that shall stay small.
     #[inline(never)]
     fn make_room(&self, lane: &mut Lane, index: usize) -> bool {
@@ -222,7 +223,8 @@ impl Buffers {
     /// Whether the lanes are so full of what is logged that it is worth to wake somebody who brings it into the buffers.
     pub(crate) fn has_much_logged(&self) -> bool {
         let inbox_points = self.limits.inbox_points * self.shards.len();
-        inbox_points > 0 && self.logged_in_lanes.load(Ordering::Relaxed) >= inbox_points.div_ceil(MUCH) as u64
+        inbox_points > 0
+            && self.logged_in_lanes.load(Ordering::Relaxed) >= inbox_points.div_ceil(MUCH_LOGGED_SHARE) as u64
     }
 
     /// Whether the count of what is logged in the lanes is right, and which inboxes have something that is not.
@@ -314,8 +316,8 @@ impl Buffers {
         sealed
     }
 
-    /// The oldest position that is in a frame and will be in no block once `flushing`, sorted by tag, has been
-    /// flushed.
+    /// The oldest position that is in a frame and will still be in no block once `flushing` has been flushed, which has of each tag the
+    /// oldest buffer first.
     pub(crate) fn first_unflushed(&self, flushing: &[Arc<Sealed>]) -> Option<Lsn> {
         let flushed_to: FxHashMap<TagId, Lsn> =
             flushing.iter().map(|sealed| (sealed.tag, sealed.end_lsn)).collect();

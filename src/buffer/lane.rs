@@ -2,8 +2,8 @@
 //!
 //! Bringing one point to its tag, of many, is a cache miss or three. In an inbox they wait until so many have come together that
 //! some hit the same buffer, and the misses of the others overlap. And a lane is nearly always locked by the same thread, so
-//! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to; and its lock is
-//! one of those for which nobody sleeps, since to unlock another one costs as much as all else that a point costs here.
+//! neither its lock nor its inboxes travel from core to core, as those of a shard do that two threads write to. Its lock is a
+//! `SpinMutex`: to unlock an ordinary one costs as much as all else that a point costs here.
 //!
 //! What a sync finds in an inbox it logs from there, tag by tag if it is worth the while: in their buffers the points are in some
 //! hundred places, here they are in one. They stay, *logged*, in front of those that come, until the inbox is full, or until the
@@ -13,11 +13,11 @@
 //!   inbox of a shard    ▒7 ▒3 ▒7 ▒9 ▒3 ▪7 ▪9        ▒ in frames, ▪ not yet
 //! ```
 //!
-//! What a tag's points must not do is overtake each other. So all that wait are in one lane, that of their *owner*: tags
-//! with the same bits of their hash share an entry in the table of owners, and a call goes to the lane that stands there, whoever
-//! makes it: a small one to leave its points, a large one to bring its points to their buffer behind those that wait. An entry
-//! is changed under the lock of the lane that it names, after that lane has let go of the points it concerns; so who finds his
-//! lane named there with its lock in his hands is right. A lane in which others often come by hands over the entry.
+//! Points of one tag must not overtake each other, so all that wait are in one lane, that of the tag's *owner*. Tags with the same
+//! bits of their hash share an entry in the table of owners. Every call goes to the lane that is named there, whichever thread
+//! makes it: a small one leaves its points, a large one first moves those that wait to their buffer, and its own behind them. An entry is
+//! changed only under the lock of the lane that it names, after that lane has moved the points concerned to their buffers. So a
+//! thread that holds a lane's lock, and finds that lane in the entry, can rely on it. A lane to which other threads often come hands over the entry.
 
 use super::buffers::Padded;
 use super::group::{are_several, group_by_tag};
@@ -47,7 +47,7 @@ pub(super) struct Inbox {
     logged: usize,
     /// Their positions are not before this one; meaningful while there are some.
     first_lsn: Lsn,
-    /// Nor at this one or behind it; likewise.
+    /// All of them are below this one; likewise.
     end_lsn: Lsn,
     /// Those in frames stand tag by tag.
     is_grouped: bool,
@@ -76,12 +76,13 @@ impl Inbox {
         &self.points[self.logged..]
     }
 
-    /// Whether of a tag so many are among those that are not, `long` on average, that they are worth a frame of their own.
-    pub(super) fn has_long(&self, long: usize) -> bool {
+    /// Whether those in no frame are `long` or more for each tag of the shard on average, which is worth a frame of its own for each.
+    /// So it is as long as the tags are not known.
+    pub(super) fn averages(&self, long: usize) -> bool {
         self.unlogged().len() >= long * self.tags
     }
 
-    /// Brings those together that are not, tag by tag, if several of a tag are there.
+    /// Sorts those in no frame tag by tag, if there are several of each.
     pub(super) fn group(&mut self, room: &mut Vec<Point>) {
         let is_worth_it = are_several(self.unlogged().len(), self.tags);
         if is_worth_it {
@@ -114,7 +115,7 @@ impl Inbox {
         self.logged = 0;
     }
 
-    /// All are.
+    /// All points are in their buffers.
     pub(super) fn clear(&mut self) {
         self.points.clear();
         self.logged = 0;
@@ -247,7 +248,7 @@ impl Lanes {
         (from..LANES).filter(move |lane| used >> lane & 1 == 1).map(|lane| &self.lanes[lane].0)
     }
 
-    /// They, locked, one after the other.
+    /// The same, each locked when the iterator comes to it.
     pub(super) fn each_used(&self) -> impl Iterator<Item = SpinGuard<'_, Lane>> {
         self.used().map(SpinMutex::lock)
     }

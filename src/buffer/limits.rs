@@ -3,13 +3,14 @@
 use crate::config::Config;
 use crate::point::Entry;
 
-/// A call with at most such a part of an inbox goes there; what is more has its own cache misses to itself.
+/// At most an eighth of an inbox may come from one call's points of a tag. More go straight to their buffer: they are worth its
+/// cache misses.
 const INBOX_SHARE: usize = 8;
-/// So many logged points of a tail, at most and at least, are made a run: the more at a time, the less each costs. As they
-/// are each takes 24 bytes, and a run takes some 57 and two a point, so with many tags it is sooner.
+/// A tail keeps so many logged points, at most and at least, before they become a run (and never more than a batch). Longer runs
+/// cost less a point; but a point takes 24 bytes here, and a run some 57 and two a point, so with many tags it is sooner.
 const LOGGED_MAX: usize = 50;
 const LOGGED_MIN: usize = 12;
-/// Such a part of the memory for points is for those that tails keep: some 2 MB, as a processor's cache has.
+/// This fraction of the memory for points is for logged tails: by default 2 MiB, about a processor's cache.
 const LOGGED_SHARE: u64 = 32;
 
 #[derive(Clone, Copy)]

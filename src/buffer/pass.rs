@@ -12,7 +12,11 @@ use crate::sync::{Guard, Ordering};
 
 /// A part of an append.
 enum Pass {
+    /// Runs that wait.
+    Waiting,
+    /// These, and tails.
     Tails(Tails),
+    /// What waits in lanes.
     Lanes,
 }
 
@@ -31,15 +35,14 @@ impl Buffers {
         // Whole batches first: a pass over short tails locks several shards at a time, and should have little to do there. A sync
         // goes through the tails before the lanes, so that what waits in these can be logged there.
         let passes = match which {
-            Tails::Full => &[Pass::Tails(Tails::Full)][..],
-            Tails::Due => &[Pass::Tails(Tails::Full), Pass::Lanes, Pass::Tails(Tails::Due)],
-            Tails::All => {
-                &[Pass::Tails(Tails::Full), Pass::Tails(Tails::All), Pass::Lanes, Pass::Tails(Tails::All)]
-            }
+            Tails::Full => &[Pass::Waiting][..],
+            Tails::Due => &[Pass::Waiting, Pass::Lanes, Pass::Tails(Tails::Due)],
+            Tails::All => &[Pass::Waiting, Pass::Tails(Tails::All), Pass::Lanes, Pass::Tails(Tails::All)],
         };
         for pass in passes {
             let mut from = 0;
             while let Drained::NeedsRoom { frame_bytes } = match pass {
+                Pass::Waiting => self.append_waiting(&mut from, append)?,
                 Pass::Tails(which) => self.append_tails(*which, &mut from, append)?,
                 Pass::Lanes => self.append_lanes(&mut from, append)?,
             } {
@@ -49,14 +52,7 @@ impl Buffers {
         Ok(())
     }
 
-    /// Appends what the shards from `from` on have for the log. Says in `from` how far it has come.
-    fn append_tails(&self, which: Tails, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
-        match which {
-            Tails::Full => self.append_waiting(from, append),
-            Tails::All | Tails::Due => self.append_all(which, from, append),
-        }
-    }
-
+    /// Appends the runs that wait in the shards from `from` on. Says in `from` how far it has come.
     fn append_waiting(&self, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
         while let Some(index) = self.waiting.next(*from) {
             *from = index;
@@ -72,7 +68,8 @@ impl Buffers {
         Ok(Drained::All)
     }
 
-    fn append_all(&self, which: Tails, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
+    /// Likewise, with the tails.
+    fn append_tails(&self, which: Tails, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
         let mut short = ShortTails::new(self.limits.mixed_points);
         while self.unlogged.next(*from).is_some() {
             let drained = self.append_some(which, from, append, &mut short)?;
@@ -176,7 +173,7 @@ impl Buffers {
             let (inbox, _) = lane.inbox(shard);
             // While the lane is locked none of its tags' points come to the shard, so this stays true.
             let others_first = self.unlogged.has(shard) && !plant::on(Bug::B12);
-            if others_first || inbox.has_long(self.limits.batch_points.div_ceil(2)) {
+            if others_first || inbox.averages(self.limits.batch_points.div_ceil(2)) {
                 self.take_in(lane, shard, Inbound::All);
             }
             let (inbox, room) = lane.inbox(shard);

@@ -142,7 +142,7 @@ impl Shard {
         outcome
     }
 
-    /// Likewise, and makes runs of long tails for it, and hands out the short ones.
+    /// Appends the runs that wait, makes runs of long tails and appends these, too, and hands the short tails to `short`.
     pub(super) fn append_tails(
         &mut self,
         which: Tails,

@@ -1,9 +1,8 @@
 //! A few points each of many tags, on their way into the log in one frame.
 //!
-//! A sync finds a few points each of many tags, in inboxes and as short tails. A frame of its own has a header for each of them that
-//! is larger than they are, so they are gathered, over as many shards as it takes, and appended together. They stay where they
-//! are: in memory they wait for more, to become a run that is worth its header, and it is only remembered that the log has
-//! them.
+//! A sync finds a few points each of many tags, in inboxes and as short tails. A frame for each tag would spend more bytes on its
+//! header than on its points, so they are gathered, over as many shards as it takes, and appended together. In memory the points stay
+//! where they are until they are worth a run; it is only noted that the log has them.
 //!
 //! ```text
 //!   shard 0 (locked)          shard 1 (locked)
@@ -25,9 +24,9 @@ use crate::point::{Entry, Measured, TagId};
 use std::iter::Peekable;
 use std::vec::Drain;
 
-/// Points that are worth a frame: no more shards are locked for it.
-const ENOUGH: usize = 256;
-/// Nor more than so many: their writers wait meanwhile.
+/// Once so many points have been gathered for a frame no further shard is locked.
+const FRAME_POINTS_ENOUGH: usize = 256;
+/// Shards that are locked for a frame, at most: their writers wait meanwhile.
 pub(super) const SHARDS_MAX: usize = 16;
 
 /// Points of tails, or of inboxes, that are locked.
@@ -80,7 +79,7 @@ impl ShortTails {
     }
 
     pub(super) fn is_enough(&self) -> bool {
-        self.entries.len() >= ENOUGH
+        self.entries.len() >= FRAME_POINTS_ENOUGH
     }
 
     /// Appends those that are in no frame, if there are any, in one.
@@ -92,8 +91,9 @@ impl ShortTails {
         let mut first_lsn = match append(&batch)? {
             Append::Appended { first_lsn, .. } => first_lsn,
             Append::NoRoom { frame_bytes } => {
-                let lost = self.shares.drain(..).filter(|_| plant::on(Bug::B5));
-                self.appended.extend(lost.map(|share| (share, Lsn(0))));
+                if plant::on(Bug::B5) {
+                    self.appended.extend(self.shares.drain(..).map(|share| (share, Lsn(0))));
+                }
                 return Ok(Drained::NeedsRoom { frame_bytes });
             }
         };

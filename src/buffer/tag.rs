@@ -230,7 +230,8 @@ impl TagBuffer {
         }
     }
 
-    /// Before these points are in `open` or logged; `done` runs are not there yet either.
+    /// Notes the positions of points that are about to join `open` or the logged tail: to be called before they do. `done` is how many
+    /// runs before them have been appended and are still in `waiting`.
     fn mark_appended(&mut self, first_lsn: Lsn, end_lsn: Lsn, done: usize) {
         if self.appended_points() + done == 0 {
             self.encoded.first_lsn = first_lsn;
@@ -238,12 +239,12 @@ impl TagBuffer {
         self.encoded.end_lsn = end_lsn;
     }
 
-    /// Points that are neither in a run nor in a frame yet.
+    /// How many points are in neither a run nor a frame yet.
     pub(crate) fn tail_points(&self) -> usize {
         self.tail.len() - self.logged
     }
 
-    /// They themselves.
+    /// Those points.
     pub(super) fn tail(&self) -> &[Entry] {
         &self.tail[self.logged..]
     }

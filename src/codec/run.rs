@@ -22,10 +22,11 @@
 //! All numbers are little-endian; sums and differences wrap. It is what a tag's frame carries, what memory keeps until a
 //! flush, and what a block is made of: a point is encoded once.
 //!
-//! Sensors tick, so differences of times are often all the same and take no bit. Most of them measure in decimal steps,
+//! Sensors tick, so the differences of times are often all the same, and take no bits. Most sensors measure in decimal steps,
 //! and a decimal number of up to 15 digits is an integer that comes back as the same f64, bit for bit, by one division
-//! (Afroozeh, Kuffo, Boncz: *ALP*, SIGMOD 2023). A few values that are none - a NaN where the sensor was silent - are exceptions.
-//! If there are more, the bits of all values are taken for the integers. Nothing is ever rounded.
+//! (Afroozeh, Kuffo, Boncz: *ALP*, SIGMOD 2023). A few values that are no such number -
+//! a NaN where the sensor was silent - are exceptions. If there are more, the integers are the 64 bits of each value. Nothing
+//! is ever rounded.
 
 use super::Reader;
 use super::bits::{Column, ends, packed_bytes, unpack, width};
@@ -60,7 +61,7 @@ pub(crate) fn bytes_max(count: usize) -> usize {
     HEADER_BYTES + count * (8 + 8 + 1) + count / VALUES_PER_EXCEPTION * EXCEPTION_BYTES
 }
 
-/// What an encoder has learned about a run that it has written.
+/// What is known of the times of a run, from encoding it or from reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) first: i64,

@@ -24,7 +24,8 @@ pub enum OpenMode {
     Read,
     /// An existing file, to be read and written.
     Write,
-    /// A new empty file, to be read and written; an existing one of that name is emptied.
+    /// A new empty file, to be read and written; an existing one of that name is emptied, which is in doubt until the next
+    /// [`sync`](DiskFile::sync), as with [`set_len`](DiskFile::set_len).
     Create,
     /// A file, created if it is absent, that nobody else has open in this mode, here or in another process. It is
     /// free again when the handle is dropped or its process dies. `WouldBlock` when it is taken.
@@ -60,8 +61,8 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
-    /// At or behind this offset every byte is zero: what is reserved and was never written need not be read. The length, for a
-    /// disk that does not know better.
+    /// An offset from which on every byte is zero, so that space which is reserved and was never written need not be read. A disk
+    /// that cannot tell returns the length.
     fn data_len(&self) -> io::Result<u64> {
         self.len()
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 /// One directory of a POSIX file system.
 ///
-/// At one moment, one handle of a file may be written to; of several, one could write zeros over what another one writes.
+/// Write to a file through one handle at a time: a handle writes zeros ahead of its own writes, and could overwrite what another
+/// one is writing there.
 ///
 /// `sync` is `fdatasync`, `sync_dir` is `fsync` of the directory, growing by `set_len` is `posix_fallocate`, and
 /// [`OpenMode::Lock`] is `flock`, which the system releases when the process dies, however it dies.

@@ -42,8 +42,9 @@ impl Committer {
     /// Returns when the edit is durable and published.
     ///
     /// # Errors
-    /// `Io` when the record could not be written, `ReadOnly` when its sync failed: then nothing of it is published, and
-    /// all edits of the round fail alike.
+    /// `Io` when the record could not be written, `ReadOnly` when its sync failed: nothing is published. `ReadOnly`, too, when a
+    /// sync or a rename failed while an overlong manifest was replaced: the edit is durable and published by then. All edits of a
+    /// round get the same answer.
     pub(crate) fn commit(&self, edit: Edit, store: &Store, config: &Config) -> Result<()> {
         let slot = Arc::new(Slot(Mutex::new(Rank::Leaf, None)));
         let mut state = self.state.lock();

@@ -27,7 +27,7 @@
 //!
 //! One record is one edit: all of it happens or nothing. The first record of a file holds everything, so a file is
 //! complete in itself; it is written under another name, synced and renamed, so a manifest that is there but does not
-//! begin with an intact record is corrupt, never new (the original formatted such a store anew). A record is synced
+//! begin with an intact record is corrupt, never new. A record is synced
 //! before the next is written, so a damaged one with an intact one behind it is corruption too; a damaged last one is
 //! a torn tail.
 
@@ -47,7 +47,7 @@ pub const NEXT_NAME: &str = "MANIFEST.next";
 pub const MAGIC: [u8; 4] = *b"TWM1";
 /// The newest format version of a store that this engine reads, and the one that it writes.
 pub const FORMAT_VERSION: u32 = 3;
-/// The first one that a store states.
+/// The first version of which a store has a `format` field.
 const FORMAT_STATED: u32 = 3;
 
 const HEADER_BYTES: usize = 24;
@@ -72,9 +72,9 @@ const FORMAT: u8 = 9;
 /// More log streams than any store has.
 const STREAMS_LIMIT: u32 = 1 << 10;
 
-/// A file's first record and its number, which is `next` or some more. A crash can undo the renaming of a file, and then another
-/// one is written in its place that continues from the same record. If a sector of the second is lost, the first shows
-/// through; with different numbers the records behind do not follow it.
+/// A file's first record and its number: `next` plus less than `NUMBER_SPREAD`, depending on what is in it. A crash can undo a
+/// rename, and then another file that continues from the same number is written in its place. If a sector of the second is lost, and
+/// the first shows through, the records behind it do not follow it in number.
 pub fn encode_first(everything: &Edit, next: u64, sector_bytes: u64) -> (Vec<u8>, u64) {
     let mut record = encode(everything, 0, sector_bytes);
     let number = next + u64::from(crc32fast::hash(&record) % NUMBER_SPREAD);
@@ -302,9 +302,9 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, (u64, &'static str)> {
     }
 }
 
-/// Whether there is an intact record of another number that the file can have: a later one, or any if the first record is that
-/// of another file ([`encode_first`]). Others are disregarded, since 24 bytes at the right place are an empty record, and most of them can be the times and
-/// the tags of blocks, which clients choose; the number of such a one is beyond all that a manifest comes to.
+/// Whether `bytes` hold an intact record of another number that this file could have: a later one, or any, if the first record is
+/// another file's ([`encode_first`]). Numbers too far off are ignored: 24 bytes at the right place are an empty record, and most of
+/// them can be times and tags of blocks, which clients choose; the number of such a forgery is larger than any that a manifest reaches.
 fn other_record(bytes: &[u8], number: u64) -> bool {
     let most = (bytes.len() / STRIDE) as u64 + u64::from(NUMBER_SPREAD);
     let places = (0..bytes.len()).step_by(STRIDE);

@@ -98,11 +98,11 @@ impl Store {
         Ok(())
     }
 
-    /// Likewise, of a block that may be wanted again soon: it is kept.
+    /// Likewise, through the cache: for a block that may be wanted again soon.
     ///
     /// # Errors
     /// Those of [`read`](Store::read), unless it is there already.
-    pub(crate) fn read_again(
+    pub(crate) fn read_cached(
         &self,
         named: &BlockRef,
         range: &impl RangeBounds<i64>,

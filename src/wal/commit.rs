@@ -14,28 +14,28 @@
 //! Those whom a sync has released come back with their next points while the next one is about to begin: a leader that knows of
 //! others lets them go first, for a moment.
 
-use super::turn::{Turn, Why, synced};
+use super::turn::{Turn, Why, place_of_sync};
 use super::{Log, State};
 use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::sync::{IS_CHECKED, Ordering, Stopwatch, thread};
 use std::time::Duration;
 
-/// So often a leader lets others go first before it writes: with nobody there that takes some microseconds. No checker is asked to go
-/// through that; none of its threads takes time.
-const YIELDS: usize = if IS_CHECKED { 0 } else { 10 };
-/// When that has taken so long, it is enough.
-const WAY: Duration = Duration::from_micros(100);
-/// When it has taken so long, every processor has something else to do, and gave it a time slice of its own:
-const SLICE: Duration = Duration::from_micros(500);
-/// for so many commits nobody gives way then.
+/// How often a leader that expects company yields before it writes: with nobody there that takes some microseconds. Never under a
+/// checker, whose threads take no time.
+const YIELDS_MAX: usize = if IS_CHECKED { 0 } else { 10 };
+/// After this time it yields no more.
+const YIELD_TIME_MAX: Duration = Duration::from_micros(100);
+/// If yielding took this long the processors are busy with something else, which has had a time slice of its own.
+const BUSY_AFTER: Duration = Duration::from_micros(500);
+/// For this many commits after that no leader yields.
 const BUSY_COMMITS: u32 = 200;
 
 /// Lets other threads go first, for a moment. `false` if that has taken much longer.
 fn give_way() -> bool {
     let watch = Stopwatch::start();
-    (0..YIELDS).take_while(|_| watch.elapsed() < WAY).for_each(|_| thread::yield_now());
-    watch.elapsed() < SLICE
+    (0..YIELDS_MAX).take_while(|_| watch.elapsed() < YIELD_TIME_MAX).for_each(|_| thread::yield_now());
+    watch.elapsed() < BUSY_AFTER
 }
 
 /// Whether committers come together.
@@ -43,16 +43,16 @@ fn give_way() -> bool {
 pub(super) struct Company {
     /// Some thread has had to wait since the last commit began.
     pub(super) waited: bool,
-    /// Commits for which nobody is waited for.
-    far: u32,
+    /// Commits in which no leader yields.
+    commits_without: u32,
 }
 
 impl Company {
     /// Asked once by each commit.
     fn is_expected(&mut self) -> bool {
-        let is_near = self.far == 0;
-        self.far = self.far.saturating_sub(1);
-        std::mem::take(&mut self.waited) && is_near
+        let may_yield = self.commits_without == 0;
+        self.commits_without = self.commits_without.saturating_sub(1);
+        std::mem::take(&mut self.waited) && may_yield
     }
 }
 
@@ -66,7 +66,7 @@ impl Log {
         // With those whom the same sync covers: the last one that has begun, or the next.
         let place = |state: &State| {
             let is_covered = state.covering >= target;
-            synced(if is_covered { state.sync_number } else { state.sync_number + 1 })
+            place_of_sync(if is_covered { state.sync_number } else { state.sync_number + 1 })
         };
         let is_durable = || self.durable.load(Ordering::Acquire) >= target.0;
         while let Some(mut turn) = self.turn_at(|state| state.marks.durable >= target, place, is_durable)? {
@@ -83,7 +83,7 @@ impl Turn<'_> {
         // than one for who came first, and one for the others.
         let expected = self.log.lock().company.is_expected();
         if expected && !give_way() {
-            self.log.lock().company.far = BUSY_COMMITS;
+            self.log.lock().company.commits_without = BUSY_COMMITS;
         }
         self.sync_out(Why::Commit)
     }

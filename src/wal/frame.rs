@@ -23,9 +23,9 @@
 //! sector, because a synced sector is never written again. A frame's first byte is never 0, so zeros at the place
 //! of a frame are padding inside a sector, and the end at the start of one.
 //!
-//! Behind damage, frames are looked for at every multiple of 8, and a payload is what a client has chosen: eight times in a
-//! row can be a frame, checksum and all, that says that anything was durable. So no payload holds a magic at such a
-//! place: one that would is masked.
+//! Behind damage, the scan looks for frames at every multiple of 8. Clients choose what a payload holds: the timestamps of a few
+//! points in a row could spell a whole frame, checksum included, that calls anything durable. So no payload holds a magic
+//! at such a place: one that would is masked.
 //!
 //! `durable_lsn` is what makes a hole provable: a frame that is intact says of everything below its watermark that
 //! it was on the disk, so its absence is corruption and not a torn tail (I6).
@@ -42,7 +42,7 @@ use std::borrow::Cow;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 48;
-/// Points of a frame, at most: a header that states more is damage, and no reason to look at so many bytes.
+/// Points of a frame, at most. A header that states more is damage, so its payload is not even read.
 pub const POINTS_MAX: usize = run::POINTS_MAX;
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
@@ -59,7 +59,7 @@ pub const MAGICS: [[u8; 4]; 3] = [MAGIC, MAGIC_MIXED, MAGIC_RAW];
 const MAGIC_WORDS: [u32; 3] =
     [u32::from_le_bytes(MAGIC), u32::from_le_bytes(MAGIC_MIXED), u32::from_le_bytes(MAGIC_RAW)];
 
-/// What a frame's payload is: says its magic.
+/// What a frame's payload holds; its magic says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The raw columns of the first format version.
@@ -224,7 +224,7 @@ pub(crate) fn mixed_points(bytes: u64) -> usize {
     (of_points / mixed::POINT_BYTES_MAX).try_into().unwrap_or(usize::MAX)
 }
 
-/// Appends a frame. `tag`, `tags` and `count` of `header` are taken from `shares`.
+/// Appends a frame. `tag`, `tags` and `count` of `header` are ignored: they follow from `shares`.
 ///
 /// # Panics
 /// Without points, if a share is empty, and if the shares do not add up to the entries.

@@ -98,7 +98,7 @@ pub(crate) struct Log {
     sector_bytes: u64,
     staging_bytes: usize,
     state: Mutex<State>,
-    /// What the watermark of `state` says, for who has been woken: he need not lock for it.
+    /// A copy of `state.marks.durable`, so that a thread that has been woken need not lock.
     durable: AtomicU64,
     /// Where threads wait: committers by whether the sync that covers them has an even or an odd number, since one is under way at
     /// most and the others wait for the next; and whoever waits for the turn to do I/O.
@@ -239,7 +239,7 @@ impl Log {
         if state.active.is_some() || matches!(state.ring.next(false), Next::Reuse(_)) {
             return None;
         }
-        // The ring may still be allowed to grow; then there was no space to, and its oldest segment must do.
+        // Even if the ring may still grow: it has just tried to, and there was no space, so the oldest segment must become free.
         state.ring.oldest_busy()
     }
 

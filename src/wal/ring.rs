@@ -42,8 +42,8 @@ impl Ring {
         Ring { slots, max, turn: 0 }
     }
 
-    /// A segment for appends, while fewer than `max` are in use; for recovery's tail, the `spare`, in any case. There is
-    /// a tail only in a segment that an append began, so no chain of crashes leaves more than `max + 1` in use.
+    /// The segment to use next. Appends get one only while fewer than `max` are in use; recovery, for its tail, gets a `spare` one in any
+    /// case. There is a tail only in a segment that an append began, so no chain of crashes leaves more than `max + 1` in use.
     pub(crate) fn next(&self, spare: bool) -> Next {
         let count = self.slots.len();
         if self.in_use() >= self.max + usize::from(plant::on(Bug::F12)) && !spare {

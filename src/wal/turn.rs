@@ -69,7 +69,7 @@ impl Drop for Turn<'_> {
         }
         let mut state = self.log.lock();
         state.io = Some(std::mem::take(&mut self.io));
-        let (covered, next) = (synced(state.sync_number), synced(state.sync_number + 1));
+        let (covered, next) = (place_of_sync(state.sync_number), place_of_sync(state.sync_number + 1));
         let awaited = std::mem::take(&mut state.awaited);
         // Some of them go on waiting.
         state.awaited[next] = awaited[next];
@@ -95,7 +95,7 @@ impl Drop for Turn<'_> {
 }
 
 /// The place of those whom the sync of this number covers.
-pub(super) fn synced(number: u64) -> usize {
+pub(super) fn place_of_sync(number: u64) -> usize {
     (number % 2) as usize
 }
 
@@ -112,8 +112,8 @@ impl Log {
         self.turn_at(done, |_| TURN_FREE, || false)
     }
 
-    /// Likewise, in the place that `place` says, so that not everybody wakes each time. Who has been woken asks first, without the
-    /// lock, whether it `is_over`.
+    /// Likewise, waiting at the place that `place` names, so that not every waiter is woken each time. A thread that has been woken asks
+    /// first, without the lock, whether it `is_over`.
     pub(super) fn turn_at(
         &self,
         done: impl Fn(&State) -> bool,
@@ -156,7 +156,7 @@ impl Log {
                 times = self.places[place].times();
             }
             self.places[place].wait(times);
-            // I8: after a failed sync nobody hears anything else, were his own points safe before it.
+            // I8: after a failed sync every waiter hears of it, even one whose points were durable before.
             if is_over() && !self.health.has_failed() {
                 return Ok(None);
             }
