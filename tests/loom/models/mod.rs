@@ -113,6 +113,7 @@ pub const MODELS: &[Model] = &[
     pressure::FULL_RING,
     pressure::BACKPRESSURE,
     closing::CLOSE,
+    closing::CLOSE_LANES,
     committer::COMMITTER,
     committer::FAILED_EDIT,
     committer::STREAMS,

@@ -38,6 +38,7 @@ models! {
     full_ring,
     backpressure,
     close,
+    close_lanes,
     committer,
     failed_edit,
     streams,
