@@ -115,7 +115,7 @@ bugs! {
     B10: "points that were logged in an inbox are given the position of its first one, which may be before what their buffer has had flushed",
     B11: "a flush does not look for what a sync has logged in the inboxes",
     B12: "a sync logs what waits in the inboxes before what waits in the buffers",
-    B13: "a pass over the lanes for which the log had no room leaves the inbox where it is, and goes on behind it",
+    B13: "a pass over the lanes for which the log had no room goes on behind the inbox that it could not append",
     C12: "the shards are let go before the frame of their short tails has its position",
     C13: "a sync that failed before it began counts as the one that covers those who wait: they wait for its end",
     C14: "who waits for another's sync lets go of the log before he notes what he waits for: a wake-up in between is lost",

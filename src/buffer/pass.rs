@@ -126,7 +126,7 @@ impl Buffers {
     /// Appends what waits in the lanes, from there. Where a buffer of a shard has something for the log, which comes first,
     /// what waits for that shard goes to the buffers instead, so that a pass has to follow.
     ///
-    /// Says in `from` how far it has come, counting the inboxes lane by lane. It never stops twice at one of them, and what writers
+    /// Says in `from` how far it has come, counting the inboxes lane by lane. It never stops three times at one of them, and what writers
     /// put into those behind it is not its business: so it ends, however fast they are.
     fn append_lanes(&self, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
         let shards = self.shards.len();
@@ -148,12 +148,13 @@ impl Buffers {
             self.logged_in_lanes.fetch_add(points, Ordering::Relaxed);
             let drained = drained?;
             if drained != Drained::All {
-                // To the buffers, and the pass that follows: who fills this inbox again meanwhile must not keep this one here.
                 let left = lane.next_unlogged(first).expect("what had no room still waits");
-                if !plant::on(Bug::B13) {
+                let stopped_before = *from == first_of_lane + left;
+                if stopped_before {
+                    // To the buffers, for the pass that follows: who fills this inbox again must not keep this one here.
                     self.take_in(&mut lane, left, Inbound::All);
                 }
-                *from = first_of_lane + left + 1;
+                *from = first_of_lane + left + usize::from(stopped_before || plant::on(Bug::B13));
                 return Ok(drained);
             }
         }
