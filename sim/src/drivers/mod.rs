@@ -8,6 +8,7 @@ pub mod threads;
 
 use crate::blind;
 use crate::choice::Chooser;
+use crate::damage;
 use crate::disk::ENDLESS;
 use crate::fault::Fault;
 use crate::forged;
@@ -105,7 +106,13 @@ impl Driver {
     /// What else must have come about.
     pub fn demanded_events(self) -> &'static [&'static str] {
         match self {
-            Driver::Sequential => &forged::ALL,
+            Driver::Sequential => {
+                const EVENTS: [&str; forged::ALL.len() + 1] = {
+                    let [a, b, c, d, e, f, g] = forged::ALL;
+                    [a, b, c, d, e, f, g, damage::UNHARMED]
+                };
+                &EVENTS
+            }
             Driver::Exhaustive => &[],
             Driver::Threads => {
                 use forged::{INVENTION, LOSS};
@@ -161,9 +168,9 @@ pub fn of(bug: Bug) -> Option<Driver> {
     };
     match bug {
         SV1 | SV2 => Some(Driver::Service),
-        B10 | C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | C12 | C14 | L1 | R2 | R3 | R4 | R5
-        | R7 | R8 | R9 | T1 | T2 | T5 | T6 | T7 | W16 | W17 | W20 => Some(Driver::Threads),
-        C13 | H2 | R1 | R6 | T4 => None,
+        C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | C12 | C14 | L1 | R2 | R3 | R4 | R5 | R7
+        | R8 | R9 | T1 | T2 | T5 | T6 | T7 | W16 | W17 | W20 => Some(Driver::Threads),
+        B10 | C13 | H2 | R1 | R6 | T4 => None,
         _ => Some(Driver::Sequential),
     }
 }

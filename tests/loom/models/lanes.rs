@@ -2,13 +2,14 @@
 
 use super::log::config;
 use super::{Model, Twin, all, bounded, together};
-use crate::buffer::{Buffers, Tails};
+use crate::buffer::{Buffers, Scope, Tails};
 use crate::codec::mixed::{Batch, Mixed};
 use crate::config::Config;
 use crate::lsn::{Append, Lsn};
 use crate::plant::Bug;
 use crate::point::{Point, TagId};
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const UNSEEN: &str = "a writer does not see its points in the order in which they were accepted";
 const LEFT: &str = "a sync does not find what its thread has written";
@@ -80,6 +81,52 @@ pub(super) const HAND_OVER: Model = Model {
         Twin { bug: Bug::T3, size: all(2), reason: LEFT },
         Twin { bug: Bug::T4, size: bounded(3, 3), reason: LEFT },
     ],
+};
+
+const OVERLAP: &str = "a tag's points have positions before those that were sealed already";
+
+/// The second thread's tag goes to the lane of the first one, where points of another tag are in frames already. A point in a frame
+/// fills its buffer.
+pub(super) const POSITIONS: Model = Model {
+    name: "positions",
+    question: "Does a buffer know where its points are in the log, whichever lanes they were logged in?",
+    body: |threads| {
+        let config = Config { inbox_points: 8, batch_points: 2, block_points: 2, ..config() };
+        let (buffers, next_lsn) = (Arc::new(Buffers::new(&config)), Arc::new(AtomicU64::new(0)));
+        let tags = [TagId::new(TAGS[0]), TagId::new(COMMON)].map(|tag| tag.expect("not zero"));
+        let sync = |buffers: &Buffers, next_lsn: &AtomicU64| {
+            let append = &mut |batch: &Batch| {
+                let first_lsn = Lsn(next_lsn.fetch_add(batch.count.into(), Ordering::Relaxed));
+                Ok(Append::Appended { first_lsn, end_lsn: first_lsn.advance(batch.count.into()) })
+            };
+            buffers.append(Tails::All, append, |_| panic!("there is room")).expect("memory");
+        };
+        // The first lane has both tags until the second one has asked for one of them twice, and each lane knows that there are two.
+        tags.iter().for_each(|tag| accept(&buffers, *tag, 0));
+        sync(&buffers, &next_lsn);
+        thread::set_number(1);
+        for ts_us in 1..=2 {
+            accept(&buffers, tags[1], ts_us);
+            sync(&buffers, &next_lsn);
+        }
+        thread::set_number(0);
+        let shared = (buffers.clone(), next_lsn.clone());
+        together(threads, move |number| {
+            accept(&shared.0, tags[number], 3);
+            sync(&shared.0, &shared.1);
+        });
+        for ts_us in 4..=5 {
+            accept(&buffers, tags[1], ts_us);
+        }
+        sync(&buffers, &next_lsn);
+        let sealed = buffers.seal(Scope::All);
+        for pair in sealed.windows(2).filter(|pair| pair[0].tag == pair[1].tag) {
+            assert!(pair[0].end_lsn <= pair[1].first_lsn, "{OVERLAP}");
+        }
+        assert_eq!(sealed.iter().map(|sealed| sealed.runs.points()).sum::<usize>(), 8);
+    },
+    sizes: &[all(2)],
+    twins: &[Twin { bug: Bug::B10, size: all(2), reason: OVERLAP }],
 };
 
 /// Appends everything. Returns how many points of this tag were among it.

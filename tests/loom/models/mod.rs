@@ -109,6 +109,7 @@ pub const MODELS: &[Model] = &[
     buffers::CHECKPOINT,
     lanes::LANES,
     lanes::HAND_OVER,
+    lanes::POSITIONS,
     names::NAMES,
     pressure::FULL_RING,
     pressure::BACKPRESSURE,

@@ -34,6 +34,7 @@ models! {
     checkpoint,
     lanes,
     hand_over,
+    positions,
     names,
     full_ring,
     backpressure,
