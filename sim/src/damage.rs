@@ -16,6 +16,10 @@ use tidewall::{Inspection, Lsn, SegmentInfo};
 
 const SECTOR: u64 = disk::SECTOR as u64;
 
+/// How often a store opened, and showed everything, on a disk that is damaged where nothing is: one that refuses them all keeps its
+/// promises, and is of no use.
+pub const UNHARMED: &str = "opened_on_harmless_damage";
+
 /// One piece of damage.
 #[derive(Clone, Debug)]
 pub struct Strike {

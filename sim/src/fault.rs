@@ -14,6 +14,11 @@ macro_rules! faults {
         pub enum Fault { $($name,)* }
 
         impl Fault {
+    /// After it nobody knows what is on the disk (I8).
+    pub fn is_final(self) -> bool {
+        matches!(self, Fault::SyncError | Fault::SyncDirError | Fault::RenameError)
+    }
+
             /// All kinds.
             pub const ALL: &[Fault] = &[$(Fault::$name,)*];
 

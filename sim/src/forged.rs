@@ -1,8 +1,8 @@
 //! Forged answers: the oracle is tried in every campaign.
 //!
 //! An oracle that says yes to everything looks like a store that never fails. So now and then, when a right answer has been
-//! judged, wrong ones are made from it, each with one mistake, and the oracle must refuse every one of them for the reason
-//! that it is wrong. One that passes ends the run with [`Verdict::HarnessBroken`]. Nothing is drawn for it, so a tape
+//! judged, wrong ones are made from it, each with one mistake, and the oracle must refuse every one of them; after a
+//! recovery, with the right verdict. One that passes ends the run with [`Verdict::HarnessBroken`]. Nothing is drawn for it, so a tape
 //! means the same with and without.
 
 use crate::model::{Model, Verdict, Violation};
@@ -46,8 +46,19 @@ pub fn query(
     found: &[Point],
     events: &mut Events,
 ) -> Result<(), Violation> {
-    let Some((_, shorter)) = found.split_last() else { return Ok(()) };
-    refused(QUERY, model.shows(tag, range, shorter).is_err(), events)
+    let Some(last) = found.len().checked_sub(1) else { return Ok(()) };
+    let changes: [&dyn Fn(&mut Vec<Point>); 4] = [
+        &|points| points.truncate(last),
+        &|points| points.push(Point { ts_us: points[last].ts_us.saturating_add(1), ..points[last] }),
+        &|points| points[last].value = f64::from_bits(points[last].value.to_bits() ^ 1),
+        &|points| points[last].quality ^= 1,
+    ];
+    for change in changes {
+        let mut forged = found.to_vec();
+        change(&mut forged);
+        refused(QUERY, model.shows(tag, range, &forged).is_err(), events)?;
+    }
+    Ok(())
 }
 
 /// Notes what became of a forged answer.

@@ -19,7 +19,7 @@ pub enum Verdict {
     Lost,
     /// Something was there that nobody wrote, or that had been overwritten.
     Invented,
-    /// A call failed, panicked or did not end although nothing on the disk was wrong.
+    /// A call failed, panicked, did not end or broke its contract although nothing on the disk was wrong.
     Stuck,
     /// What should have been tried was not tried.
     NotMeasured,
@@ -28,7 +28,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Of a run in which this broke, or nothing, and a store was opened so often after a crash.
+    /// The verdict of a run: that of its violation; without one, `NotMeasured` if no store was opened after a crash or a kill.
     pub(crate) fn of_run(violation: Option<&Violation>, recoveries: u64) -> Verdict {
         match violation {
             Some(violation) => violation.verdict,
@@ -313,12 +313,15 @@ impl Model {
             points.binary_search_by_key(&point.ts_us, |it| it.ts_us).is_ok_and(|at| points[at] == *point)
         };
         let missing: Vec<_> = wanted.iter().filter(|point| !has(found, point)).collect();
-        let unknown = || found.iter().find(|point| !has(&wanted, point));
-        let first = missing.first().copied().or_else(unknown);
+        let unknown = found.iter().find(|point| !has(&wanted, point));
+        let first = missing.first().copied().or(unknown);
         let (ts_us, count) = (first.map_or(0, |point| point.ts_us), missing.len().max(1) as u64);
         let story =
             format!("tag {tag} in {low}..={high}: {} points, not the {} accepted", found.len(), wanted.len());
-        let violation = Violation::new(Verdict::Lost, "accepted points are visible", story);
+        let violation = match missing[..] {
+            [] => Violation::new(Verdict::Invented, "I5", story),
+            _ => Violation::new(Verdict::Lost, "accepted points are visible", story),
+        };
         Err(violation.about(Witness::Point { tag, ts_us, count, call: None, seen: None }))
     }
 
@@ -336,6 +339,10 @@ impl Model {
         let model = self.tag(tag);
         if let Some(pair) = found.windows(2).find(|pair| pair[0].ts_us >= pair[1].ts_us) {
             let story = format!("tag {tag}: times {} and {} in one answer", pair[0].ts_us, pair[1].ts_us);
+            return Err(Violation::new(Verdict::Invented, "I5", story));
+        }
+        if let Some(point) = found.iter().find(|point| point.tag != tag) {
+            let story = format!("tag {tag}: a point of tag {} at {}", point.tag, point.ts_us);
             return Err(Violation::new(Verdict::Invented, "I5", story));
         }
         let found_at = |ts_us: i64| {
@@ -434,6 +441,19 @@ impl Model {
     }
 }
 
+/// Judges what a store lists as its tags after a recovery, when all of them were asked for and these have `shown` points.
+///
+/// # Errors
+/// The violation, if it lists others.
+pub(crate) fn lists(tags: &[u32], shown: &[u32]) -> Result<(), Violation> {
+    if tags == shown || blind::on(Blind::AcceptsInvention) {
+        return Ok(());
+    }
+    let lost = shown.iter().any(|tag| !tags.contains(tag));
+    let (verdict, promise) = if lost { (Verdict::Lost, "I2") } else { (Verdict::Invented, "I5") };
+    Err(Violation::new(verdict, promise, format!("tags {tags:?} are listed, {shown:?} have points")))
+}
+
 /// At how many times two states, both in order of time, differ.
 fn differences(found: &[Point], state: &State) -> usize {
     let mut rest = found.iter().peekable();
@@ -501,6 +521,28 @@ mod tests {
         assert_eq!(verdict(&[(1, 1.0), (2, 7.0)]), Verdict::Invented, "a value that nobody wrote");
         assert_eq!(verdict(&[(1, 1.0), (2, 2.0), (9, 9.0)]), Verdict::Invented, "a time that nobody wrote");
         assert_eq!(verdict(&[(1, 1.0), (1, 1.0), (2, 2.0)]), Verdict::Invented, "a point twice");
+    }
+
+    #[test]
+    fn points_of_another_tag_and_tags_without_points_are_invented() {
+        let mut found = [point(1, 1.0), point(2, 2.0)];
+        assert_eq!(model().judge(1, &found), Ok(0));
+        found[1].tag = 2;
+        assert_eq!(model().judge(1, &found).unwrap_err().verdict, Verdict::Invented);
+        let verdict = |tags: &[u32], shown: &[u32]| lists(tags, shown).map_err(|violation| violation.verdict);
+        assert_eq!(verdict(&[1, 3], &[1, 3]), Ok(()));
+        assert_eq!(verdict(&[1, 3, 4], &[1, 3]), Err(Verdict::Invented));
+        assert_eq!(verdict(&[1], &[1, 3]), Err(Verdict::Lost));
+    }
+
+    #[test]
+    fn a_query_that_shows_too_much_is_told_from_one_that_shows_too_little() {
+        let model = model();
+        let all = [point(1, 1.0), point(2, 20.0), point(3, 30.0)];
+        let verdict = |found: &[Point]| model.shows(1, (0, 9), found).map_err(|violation| violation.verdict);
+        assert_eq!(verdict(&all), Ok(()));
+        assert_eq!(verdict(&all[..2]), Err(Verdict::Lost));
+        assert_eq!(verdict(&[&all[..], &[point(4, 4.0)]].concat()), Err(Verdict::Invented));
     }
 
     #[test]

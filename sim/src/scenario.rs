@@ -21,7 +21,7 @@ pub struct Setting<'a> {
     pub driver: Driver,
     /// What the disk promises about unsynced writes.
     pub profile: Profile,
-    /// The engine's `sector_bytes`; 512 if it is not said. The sequential driver's runs only.
+    /// The engine's `sector_bytes`; 512 if it is not said. For the sequential and the exhaustive driver.
     pub sector_bytes: Option<u64>,
     /// Recorded points instead of generated ones.
     pub trace: Option<&'a Trace>,
@@ -48,7 +48,7 @@ pub struct Counts {
     pub points_written: u64,
     /// Points compared with the model, bit for bit.
     pub points_checked: u64,
-    /// Points that had to survive a crash, and were looked for after it.
+    /// Points that had to be there when a store was opened again, and were looked for.
     pub acked_points_checked: u64,
     /// Calls of the disk.
     pub io_ops: u64,

@@ -31,6 +31,8 @@ pub struct Certificate {
     pub images_in_recovery: BigUint,
     /// Openings run.
     pub runs: u64,
+    /// Acknowledged operations that these had to show, each counted at each opening.
+    pub acked_checked: u64,
 }
 
 impl Certificate {
@@ -40,13 +42,18 @@ impl Certificate {
         self.images += &other.images;
         self.images_in_recovery += &other.images_in_recovery;
         self.runs += other.runs;
+        self.acked_checked += other.acked_checked;
     }
 }
 
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Certificate { crashes, images, images_in_recovery, runs } = self;
-        write!(f, "{crashes} crashes, {images} images and {images_in_recovery} in recovery, {runs} openings")
+        let Certificate { crashes, images, images_in_recovery, runs, acked_checked } = self;
+        write!(
+            f,
+            "{crashes} crashes, {images} images and {images_in_recovery} in recovery, {runs} openings; "
+        )?;
+        write!(f, "{acked_checked} acknowledged operations looked for")
     }
 }
 
@@ -168,6 +175,7 @@ impl<S: Subject> Explorer<S> {
             let mut after = duty.1.clone();
             let shown = store.dump().map_err(|error| stuck("dump", &error))?;
             after.judge(&shown, Since::PowerCut)?;
+            self.certificate.acked_checked += duty.1.acked();
             covered += disk.images();
             let inside = disk.take_snapshots();
             let behind = disk.snapshot();

@@ -96,11 +96,11 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
         let recovered = recovery(&told, cut, &story, duty, timeline);
         assert_eq!(first.is_ok(), recovered.is_ok(), "what was not looked at has made a difference");
         counts.crashes += 1;
-        counts.recoveries += 1;
         counts.io_ops += told.io_ops();
         let mut duty = duty.clone();
         if !told.is_dead() {
             let recovered = recovered?;
+            counts.recoveries += 1;
             counts.acked_points_checked += duty.model.acked_points();
             counts.points_checked += recovered.duty.model.acked_points();
             if shown.is_some_and(|shown| shown != recovered.state) {

@@ -136,7 +136,8 @@ fn not_covered(bounds: &Bounds) -> Vec<String> {
     let letters = Op::ALL.len() as u128;
     let all: u128 = letters.saturating_pow(bounds.ops as u32);
     vec![
-        format!("of the {} stories of {} operations all but {}", grouped(all), bounds.ops, bounds.stories),
+        format!("all but {} of the {} stories of {} operations", bounds.stories, grouped(all), bounds.ops),
+        "two log streams, and frames staged in memory, but for some of these".into(),
         format!("more than {} crashes inside recoveries, one in the other", bounds.depth),
         "I/O errors, damage at rest: `sim run`".into(),
         "more than one thread: `sim run --driver threads`".into(),

@@ -6,7 +6,7 @@
 use super::super::{Step, findings, stuck};
 use crate::choice::{Chooser, Concern, Tape};
 use crate::disk::{Persistence, SimDisk, Snapshot, When};
-use crate::model::{Model, Verdict, Violation};
+use crate::model::{self, Model, Verdict, Violation};
 use crate::record::{Detail, Event, Key, Opening};
 use crate::timeline::Timeline;
 use std::fmt;
@@ -519,6 +519,7 @@ pub(super) fn reopen(
     }
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     let mut found = Vec::new();
+    let mut shown = Vec::new();
     for tag in duty.model.all_tags() {
         let points = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
         timeline.record(|| Event::Shown { tag, points: points.len() as u64 });
@@ -530,8 +531,10 @@ pub(super) fn reopen(
             bytes[8..16].copy_from_slice(&value);
             hash.update(&bytes);
         }
+        shown.extend((!points.is_empty()).then_some(tag));
         found.push(points);
     }
+    model::lists(&engine.tags().map_err(|error| stuck("tags", &error))?, &shown)?;
     Ok(Shown { engine, found, state: hash.digest128() })
 }
 

@@ -87,11 +87,11 @@ impl Run<'_> {
         self.timeline.note(&[fired.len() as u64], || format!("         {call}: {error}"));
         self.troubled = true;
         let expected = match error {
-            Error::ReadOnly { .. } => self.read_only || fired.iter().any(|fault| is_final(*fault)),
+            Error::ReadOnly { .. } => self.read_only || fired.iter().any(|fault| fault.is_final()),
             Error::Io { .. } => !fired.is_empty(),
             _ => false,
         };
-        self.read_only |= fired.iter().any(|fault| is_final(*fault));
+        self.read_only |= fired.iter().any(|fault| fault.is_final());
         if expected || self.disk.is_dead() { Ok(()) } else { Err(stuck(call, error)) }
     }
 
@@ -99,6 +99,6 @@ impl Run<'_> {
     pub(super) fn note_trouble(&mut self) {
         let fired = self.disk.take_fired();
         self.troubled |= !fired.is_empty();
-        self.read_only |= fired.iter().any(|fault| is_final(*fault));
+        self.read_only |= fired.iter().any(|fault| fault.is_final());
     }
 }

@@ -90,7 +90,10 @@ impl Run<'_> {
             Expected::Refusal => Err(broken(strike, "the store opened")),
             Expected::EndsAt(offset) => self.judge_end(image, engine, strike, *offset),
             Expected::TagsFail(tags) => self.judge_undamaged(engine, tags, strike),
-            Expected::Unharmed => self.judge_undamaged(engine, &BTreeSet::new(), strike),
+            Expected::Unharmed => {
+                *self.events.entry(damage::UNHARMED).or_default() += 1;
+                self.judge_undamaged(engine, &BTreeSet::new(), strike)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::coverage::StateHash;
 
-/// Of so many recoveries one is forged.
+/// Of this many answers after recoveries one is forged.
 const FORGED_EVERY: u64 = 8;
 
 impl Run<'_> {
@@ -11,9 +11,11 @@ impl Run<'_> {
     pub(super) fn judge(&mut self, engine: &Engine, model: &Model) -> Result<Vec<usize>, Violation> {
         let mut survived = Vec::new();
         let mut state = StateHash::default();
+        let mut shown = Vec::new();
         for tag in model.all_tags() {
             match engine.query(tag, ..) {
                 Ok(found) => {
+                    shown.extend((!found.is_empty()).then_some(tag));
                     self.counts.points_checked += found.len() as u64;
                     found.iter().for_each(|point| state.add(point));
                     self.timeline.record(|| Event::Shown { tag, points: found.len() as u64 });
@@ -26,9 +28,33 @@ impl Run<'_> {
                 Err(error) => return Err(stuck("query after recovery", &error)),
             }
         }
+        model::lists(&engine.tags().map_err(|error| stuck("tags", &error))?, &shown)?;
         self.counts.acked_points_checked += model.acked_points();
         self.coverage.states.insert(state.finish());
         Ok(survived)
+    }
+
+    /// What an opening says of itself is so: it has not taken the store for a new one, memory holds what it has replayed,
+    /// all of the log is durable, and no less than was.
+    pub(super) fn check_opened(&mut self, engine: &Engine, durable_before: u64) -> Step {
+        let report = engine.recovery_report();
+        if report.created && self.exists {
+            return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
+        }
+        let stats = engine.stats();
+        if report.points_replayed != stats.buffered_points {
+            let story = format!("{report:?}, and {} points are in memory", stats.buffered_points);
+            return Err(Violation::new(Verdict::Stuck, "what an opening reports", story));
+        }
+        if stats.durable_lsn != stats.appended_lsn || stats.durable_lsn.0 < durable_before {
+            let story = format!(
+                "durable {durable_before} before, {} of {} after",
+                stats.durable_lsn, stats.appended_lsn
+            );
+            let witness = Witness::Position { durable: durable_before, found: stats.durable_lsn.0 };
+            return Err(Violation::new(Verdict::Lost, "I7", story).about(witness));
+        }
+        Ok(())
     }
 
     /// Recovers from crashes at the snapshots that were taken, on the side.
@@ -58,6 +84,7 @@ impl Run<'_> {
             return Ok(());
         }
         let (engine, disk) = self.open(image, Some(crash))?;
+        self.check_opened(&engine, self.durable_before)?;
         let model = std::mem::take(&mut self.model);
         let judged = self.judge(&engine, &model);
         self.model = model;

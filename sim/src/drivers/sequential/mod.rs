@@ -27,7 +27,7 @@ use crate::coverage::{Coverage, Crash, Decision, During};
 use crate::disk::{Armed, IoKind, SimDisk, Snapshot, When};
 use crate::fault::{Fault, FaultCounts};
 use crate::forged;
-use crate::model::{Model, Verdict, Violation, Witness};
+use crate::model::{self, Model, Verdict, Violation, Witness};
 use crate::record::{Detail, Event, Key, Opening};
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
@@ -83,10 +83,12 @@ struct Run<'a> {
     coverage: Coverage,
     /// The call of the engine that a crash would interrupt.
     during: During,
-    /// The last open returned and no other has succeeded before it: until then there is no store to lose.
+    /// An open has succeeded: there is a store to lose.
     exists: bool,
     /// The engine was closed, and nothing has happened since.
     closed: bool,
+    /// Its process was killed, and it has not been opened since.
+    killed: bool,
     /// A sync has failed: the engine must accept nothing more (I8).
     read_only: bool,
     /// An error has struck since the engine was opened: some tails may be longer than a batch.
@@ -94,7 +96,7 @@ struct Run<'a> {
     /// The log's end when the engine was opened, and what was accepted since.
     base_lsn: u64,
     accepted: u64,
-    /// The engine cannot have accepted more than that.
+    /// `accepted` is exact. Not so once a write failed that may or may not have been accepted.
     count_is_exact: bool,
     longest_write: u64,
     /// A step has handed everything to the operating system since the last write: it survives the process.
@@ -102,6 +104,8 @@ struct Run<'a> {
     /// The recovery to come must find everything that was accepted.
     must_keep_all: bool,
     marks: [u64; 3],
+    /// Durable LSN before the operation that is being performed: a crash in it owes no less.
+    durable_before: u64,
     /// Log segments and blocks that the engine's counters have shown, to be added when it goes.
     progress: (u64, u64),
 }
@@ -140,6 +144,7 @@ impl<'a> Run<'a> {
             during: During::Open,
             exists: false,
             closed: false,
+            killed: false,
             read_only: false,
             troubled: false,
             base_lsn: 0,
@@ -149,6 +154,7 @@ impl<'a> Run<'a> {
             handed: false,
             must_keep_all: false,
             marks: [0; 3],
+            durable_before: 0,
             progress: (0, 0),
             chooser,
             setting,
@@ -174,6 +180,7 @@ impl<'a> Run<'a> {
                 self.disk.arm_snapshot(away, when);
             }
             self.during = during(op);
+            self.durable_before = self.marks[1];
             self.perform(op)?;
             self.judge_snapshots()?;
             if self.disk.is_dead() {
@@ -310,9 +317,4 @@ fn during(op: Op) -> During {
         Op::Query | Op::CheckAll | Op::Refused => During::Read,
         Op::ArmError | Op::Space | Op::ArmCrash | Op::CrashNow | Op::Kill => During::Open,
     }
-}
-
-/// After these nobody knows what is on the disk (I8).
-fn is_final(fault: Fault) -> bool {
-    matches!(fault, Fault::SyncError | Fault::SyncDirError | Fault::RenameError)
 }

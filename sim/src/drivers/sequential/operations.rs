@@ -91,7 +91,7 @@ impl Run<'_> {
             self.timeline.record(|| Event::Promised { call: number, tags: self.model.acks(&acked) });
         }
         let fired = self.disk.take_fired();
-        let final_fault = fired.iter().copied().find(|fault| is_final(*fault));
+        let final_fault = fired.iter().copied().find(|fault| fault.is_final());
         self.troubled |= !fired.is_empty();
         match result {
             Ok(()) if final_fault.is_some() => {
@@ -126,7 +126,7 @@ impl Run<'_> {
                 return self.excuse("step", &error);
             }
         }
-        if self.disk.take_fired().into_iter().any(is_final) {
+        if self.disk.take_fired().into_iter().any(Fault::is_final) {
             return Err(Violation::new(
                 Verdict::Lost,
                 "I8",

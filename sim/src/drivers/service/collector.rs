@@ -74,7 +74,9 @@ async fn step_by_time(world: World, engine: Engine) {
     loop {
         ticks.tick().await;
         // What cannot be done now, the next commit runs into.
-        if let Err(error) = engine.step() {
+        let stepped = engine.step();
+        world.note_faults();
+        if let Err(error) = stepped {
             excuse(&world, "step", &error);
         }
     }
@@ -98,6 +100,7 @@ impl<'a> Life<'a> {
                 let world = &mut *world.lock();
                 world.end_engine();
                 world.is_opening = true;
+                world.final_fault = false;
                 (world.disk.clone(), world.plan.config.clone())
             };
             findings::record(world.timeline(), &disk, world.lock().plant);
@@ -106,6 +109,7 @@ impl<'a> Life<'a> {
                     let applied = if plant::on(Bug::SV2) { BTreeMap::new() } else { applied(&engine)? };
                     Ok((engine, applied))
                 });
+            world.note_faults();
             if disk.is_dead() {
                 // A machine without power does nothing until the supervisor restarts it.
                 drop(opened);
@@ -117,7 +121,7 @@ impl<'a> Life<'a> {
                         let world = &mut *world.lock();
                         world.is_opening = false;
                         world.boot += 1;
-                        world.counts.recoveries += 1;
+                        world.counts.recoveries += u64::from(world.boot > 1);
                         world.boot
                     };
                     world
@@ -237,6 +241,7 @@ impl<'a> Life<'a> {
         let timeline = self.world.timeline();
         let number = timeline.called(|| "collector".into(), name, points.iter().map(Key::from));
         let result = call(&self.engine);
+        self.world.note_faults();
         if !self.world.disk().is_dead() {
             timeline.returned(number, &result);
         }
@@ -282,11 +287,13 @@ fn judge(world: &World, engine: &Engine) {
 
 /// A call failed: there must be a reason.
 fn excuse(world: &World, call: &'static str, error: &Error) {
-    let disk = world.disk();
-    let fired = !disk.take_fired().is_empty();
+    let (disk, fired, final_fault) = {
+        let world = world.lock();
+        (world.disk.clone(), world.fired, world.final_fault)
+    };
     let expected = match error {
         // Why it is read-only was heard before, maybe by a step.
-        Error::ReadOnly { .. } => true,
+        Error::ReadOnly { .. } => final_fault,
         Error::Io { .. } => fired,
         _ => false,
     };

@@ -46,6 +46,10 @@ pub struct State {
     pub boot: u32,
     /// The collector is opening its store.
     pub is_opening: bool,
+    /// A fault has struck in the last call of the engine.
+    pub fired: bool,
+    /// One that is final has, in this life of the engine or in an attempt to open it.
+    pub final_fault: bool,
     /// Log segments and blocks that this life of the engine has written, to be added when it ends.
     pub progress: (u64, u64),
 }
@@ -73,6 +77,8 @@ impl World {
             violation: None,
             boot: 0,
             is_opening: false,
+            fired: false,
+            final_fault: false,
             progress: (0, 0),
         };
         World { state: Arc::new(Mutex::new(state)), timeline }
@@ -101,6 +107,14 @@ impl World {
             let (who, what) = text.split_once(": ").unwrap_or(("world", &text));
             Event::Note { who: who.into(), what: format!("{what} ({:.3} s)", now.as_secs_f64()) }
         });
+    }
+
+    /// Takes note of the faults that have struck in a call of the engine, which has just returned.
+    pub fn note_faults(&self) {
+        let state = &mut *self.lock();
+        let fired = state.disk.take_fired();
+        state.fired = !fired.is_empty();
+        state.final_fault |= fired.iter().any(|fault| fault.is_final());
     }
 
     /// What the record is kept in.

@@ -9,13 +9,14 @@
 //!   one of the same key that does not precede it;
 //! * whatever precedes a point that it shows is shown as well: of a tag a prefix, for readers and for crashes alike (I2).
 //!
-//! Each key (tag, time) is a register, and all queries of a life must agree on one order of its writes:
-//! [`register`] checks it exactly (Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 1997).
+//! Each key (tag, time) is a register, and all queries of a life must agree on one order of its writes, and the recovery after it
+//! with them where all of these were acked: [`register`] checks it exactly (Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 1997).
 
 use crate::blind::{self, Blind};
 use crate::model::{Verdict, Violation, Witness};
 use std::collections::BTreeMap;
 use std::fmt;
+use tidewall::QUALITY_GOOD;
 
 /// What was written: the bits of a number that no other point of the run has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,26 @@ impl fmt::Debug for Value {
 
 /// Values by time.
 pub(super) type View = BTreeMap<i64, Value>;
+
+/// What an answer shows of a tag: points as (tag, time, value, quality), since two builds of the engine give them.
+///
+/// # Errors
+/// The violation, if they are not points of this tag, of the quality that all have here, in order of time and each time once.
+pub(super) fn view(tag: u32, points: impl Iterator<Item = (u32, i64, f64, u8)>) -> Result<View, Violation> {
+    let mut view = View::new();
+    for (of, ts_us, value, quality) in points {
+        let follows = view.last_key_value().is_none_or(|(last, _)| *last < ts_us);
+        if of != tag || quality != QUALITY_GOOD || !follows {
+            let story = format!(
+                "an answer for tag {tag} has behind {:?} a point {value} of tag {of} at {ts_us}, of quality {quality}",
+                view.last_key_value()
+            );
+            return Err(Violation::new(Verdict::Invented, "I5", story));
+        }
+        view.insert(ts_us, value.into());
+    }
+    Ok(view)
+}
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +187,9 @@ impl TagHistory<'_> {
         Ok(())
     }
 
-    /// Whether one order of the writes of each key explains all the answers.
-    pub(super) fn registers(&self, reads: &[&Read]) -> Result<(), Violation> {
+    /// Whether one order of the writes of each key explains all the answers, and what was `recovered`: where all writes are
+    /// acked none may be missing from it, so it is one more answer, later than all others.
+    pub(super) fn registers(&self, reads: &[&Read], recovered: &View) -> Result<(), Violation> {
         let mut keys: BTreeMap<i64, Vec<&Write>> = BTreeMap::new();
         for write in self.writes.iter().filter(|write| write.fate != Fate::Refused) {
             keys.entry(write.ts_us).or_default().push(write);
@@ -177,8 +199,11 @@ impl TagHistory<'_> {
                 continue;
             }
             let initial = self.base.get(&ts_us).copied();
-            let reads: Vec<_> =
+            let mut reads: Vec<_> =
                 reads.iter().map(|read| (read.begin, read.end, read.view.get(&ts_us).copied())).collect();
+            if writes.iter().all(|write| write.acked) && !blind::on(Blind::AcceptsLoss) {
+                reads.push((u64::MAX, u64::MAX, recovered.get(&ts_us).copied()));
+            }
             if let Err(why) = register(initial, &writes, &reads) {
                 let story = format!(
                     "tag {}: no order of the writes of time {ts_us} explains the answers: {why}",
@@ -278,6 +303,35 @@ mod tests {
             holds(&writes, &[(13, 31, Some(1)), (32, 33, Some(2))]),
             "the first may be over before the second write"
         );
+    }
+
+    #[test]
+    fn a_recovery_keeps_the_order_that_queries_have_shown() {
+        let mut writes = [write(1, 10, 20), write(2, 12, 18)];
+        let shown = |value: u32| View::from([(0, f64::from(value).into())]);
+        let read = Read { tag: 1, begin: 30, end: 31, view: shown(2) };
+        let judge = |writes: &[Write], recovered| {
+            let base = View::new();
+            let history = TagHistory { tag: 1, base: &base, writes: writes.iter().collect() };
+            history.registers(&[&read], &shown(recovered)).is_ok()
+        };
+        assert!(judge(&writes, 1), "the second need not survive");
+        writes.iter_mut().for_each(|write| write.acked = true);
+        assert!(judge(&writes, 2));
+        assert!(!judge(&writes, 1), "the other order");
+    }
+
+    #[test]
+    fn an_answer_is_of_its_tag_in_order_and_of_good_quality() {
+        let judge = |points: &[(u32, i64, u8)]| {
+            let points = points.iter().map(|(tag, ts_us, quality)| (*tag, *ts_us, 0.5, *quality));
+            view(1, points).map(|view| view.len()).map_err(|violation| violation.verdict)
+        };
+        assert_eq!(judge(&[(1, 1, 192), (1, 2, 192)]), Ok(2));
+        assert_eq!(judge(&[(1, 1, 192), (1, 1, 192)]), Err(Verdict::Invented), "twice");
+        assert_eq!(judge(&[(1, 2, 192), (1, 1, 192)]), Err(Verdict::Invented), "out of order");
+        assert_eq!(judge(&[(2, 1, 192)]), Err(Verdict::Invented), "of another tag");
+        assert_eq!(judge(&[(1, 1, 193)]), Err(Verdict::Invented), "of another quality");
     }
 
     #[test]

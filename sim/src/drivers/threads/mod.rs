@@ -2,8 +2,8 @@
 //!
 //! The engine's own sources are compiled again (`tidewall-shuttle`) with locks, atomics and threads that shuttle switches
 //! between: each lock operation, each atomic and each I/O is a point at which another thread may go on. Two to four
-//! writers, a syncer, a reader, a keeper of time and now and then a closer work on one engine, with its loggers, flusher
-//! and pool, on the simulated disk. The tape decides the schedule *and* the crash: one seed, one story.
+//! writers and, each now and then, a syncer, up to two readers, a keeper of time and closers work on one engine, with its
+//! loggers, flusher and pool, on the simulated disk. The tape decides the schedule *and* the crash: one seed, one story.
 //!
 //! A run has one to three lives of the machine. In each the engine is opened (with its threads, so recovery is scheduled
 //! too), used, and ends by a power cut at some I/O, a kill, or a close. What survives is then opened once more by the plain
@@ -36,7 +36,7 @@ use crate::record::Event;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use disk::{Failed, Seen};
-use history::{Fate, Read, TagHistory, View, Write};
+use history::{Fate, Read, TagHistory, View, Write, view};
 use parking_lot::{Mutex, MutexGuard};
 use schedule::TapeScheduler;
 use script::{End, Life, TAGS};
@@ -73,8 +73,10 @@ struct Told {
     reads: Vec<Read>,
     /// Lists of tags: when they were asked for and given, and what they said.
     lists: Vec<(u64, u64, Vec<u32>)>,
-    /// Calls that make everything durable and returned Ok: when they began and ended.
-    syncs: Vec<(u64, u64)>,
+    /// Calls that make everything durable and returned Ok.
+    syncs: u64,
+    /// The highest durable LSN that was seen.
+    durable_lsn: u64,
     /// Calls that could report an error of a background thread: when they began and ended, and whether they failed.
     reports: Vec<(u64, u64, bool)>,
     failed: Vec<Failed>,
@@ -225,7 +227,7 @@ impl Run<'_> {
         self.world.count(event::BACKGROUND_IO, told.background_io.len() as u64);
         self.world.count(event::CLOSES, told.closed.into());
         self.world.count(event::QUERIES, told.reads.len() as u64);
-        self.world.count(event::SYNCS, told.syncs.len() as u64);
+        self.world.count(event::SYNCS, told.syncs);
         told.violation.clone().map_or(Ok(()), Err)
     }
 
@@ -261,8 +263,10 @@ impl Run<'_> {
             self.coverage.images.insert(survivor.image_hash());
             self.disk = survivor;
         } else {
-            self.faults.count(Fault::Kill, life.end == End::Kill);
-            self.world.timeline.record(|| Event::Killed);
+            if life.end == End::Kill {
+                self.faults.count(Fault::Kill, true);
+                self.world.timeline.record(|| Event::Killed);
+            }
             self.disk.heal();
         }
     }
@@ -271,7 +275,7 @@ impl Run<'_> {
     fn judge(&mut self, config: &scheduled::Config) -> Step {
         let told = std::mem::take(&mut *self.world.lock());
         self.exists |= told.calls > 0;
-        if self.exists && !told.closed {
+        if self.exists {
             let inspection = inspect(&self.disk).map_err(|error| stuck("inspect", &error))?;
             self.counts.inspections += 1;
             if let Some(damage) = inspection.damage.first() {
@@ -286,7 +290,7 @@ impl Run<'_> {
         findings::record(&self.world.timeline, &self.disk, self.setting.plant);
         let engine = Engine::open_with(Arc::new(self.disk.clone()), plain(config), Box::new(InOrder))
             .map_err(|error| stuck("open", &error))?;
-        self.counts.recoveries += 1;
+        self.counts.recoveries += u64::from(!told.closed);
         let report = engine.recovery_report();
         self.world.timeline.record(|| Event::Opened(Ok(findings::recovery!(report))));
         if report.created && self.exists {
@@ -297,6 +301,13 @@ impl Run<'_> {
             return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
         }
         self.exists = true;
+        let stats = engine.stats();
+        let (durable, appended) = (stats.durable_lsn.0, stats.appended_lsn.0);
+        if durable != appended || durable < told.durable_lsn {
+            let story = format!("durable {} before, {durable} of {appended} after", told.durable_lsn);
+            let witness = Witness::Position { durable: told.durable_lsn, found: durable };
+            return Err(Violation::new(Verdict::Lost, "I7", story).about(witness));
+        }
         let tags = engine.tags().map_err(|error| stuck("tags", &error))?;
         if let Some(tag) = tags.iter().find(|tag| !TAGS.contains(tag)) {
             return Err(Violation::new(Verdict::Invented, "I5", format!("nobody wrote to tag {tag}")));
@@ -305,7 +316,8 @@ impl Run<'_> {
         for tag in TAGS {
             let points = engine.query(tag, ..).map_err(|error| stuck("query after recovery", &error))?;
             points.iter().for_each(|point| state.add(point));
-            let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
+            let shown = points.iter().map(|point| (point.tag, point.ts_us, point.value, point.quality));
+            let view = view(tag, shown)?;
             self.counts.points_checked += view.len() as u64;
             self.world.timeline.record(|| Event::Shown { tag, points: view.len() as u64 });
             let history = tag_history(&told, tag, &self.base[&tag]);
@@ -320,7 +332,7 @@ impl Run<'_> {
                 let judged = history.judge(&read.view, owed, "a query while threads were at work");
                 judged.map_err(|violation| violation.seen_by(read.begin))?;
             }
-            history.registers(&reads)?;
+            history.registers(&reads, &view)?;
             judge_lists(&told, &history)?;
             self.base.insert(tag, view);
         }
@@ -350,7 +362,7 @@ impl Run<'_> {
     }
 }
 
-/// The tag's part of what the threads were told, with what had to survive marked.
+/// The tag's part of what the threads were told in this life.
 fn tag_history<'a>(told: &'a Told, tag: u32, base: &'a View) -> TagHistory<'a> {
     TagHistory { tag, base, writes: told.writes.iter().filter(|write| write.tag == tag).collect() }
 }

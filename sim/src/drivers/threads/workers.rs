@@ -2,7 +2,7 @@
 
 use super::World;
 use super::disk::Disk;
-use super::history::{Fate, Read, View, Write};
+use super::history::{Fate, Read, Write, view};
 use super::script::{End, Life, Op, TAGS};
 use crate::disk::SimDisk;
 use crate::drivers::Step;
@@ -71,6 +71,7 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
         let story = format!("checkpoint and durable are {marks:?} of {} after a close", stats.appended_lsn);
         world.violate(Violation::new(Verdict::Stuck, "close", story));
     }
+    caller.note_durable(stats.durable_lsn.0);
     let mut told = world.lock();
     (told.rotations, told.blocks) = (stats.rotations, stats.blocks_written);
 }
@@ -309,10 +310,10 @@ impl Caller {
     /// A call that makes durable what was accepted before it has returned.
     fn durable(&self, call: &'static str, begin: u64, result: Result<(), Error>) {
         let end = self.note(call, begin, &result);
-        if let (Some(end), Ok(())) = (end, result) {
+        if let (Some(_), Ok(())) = (end, result) {
             self.world.timeline.record(|| Event::Promised { call: begin, tags: None });
             let mut told = self.world.lock();
-            told.syncs.push((begin, end));
+            told.syncs += 1;
             told.writes.iter_mut().filter(|write| write.end < begin).for_each(|write| write.acked = true);
         }
     }
@@ -351,7 +352,11 @@ impl Caller {
         self.judge_order("query", begin, end, result.as_ref().err());
         match result {
             Ok(points) => {
-                let view: View = points.iter().map(|point| (point.ts_us, point.value.into())).collect();
+                let shown = points.iter().map(|point| (point.tag, point.ts_us, point.value, point.quality));
+                let view = match view(tag, shown) {
+                    Ok(view) => view,
+                    Err(violation) => return self.world.violate(violation),
+                };
                 self.world.timeline.note(&[end, view.len() as u64], || {
                     format!("{end:>5}  query of {begin}: {} points", view.len())
                 });
@@ -386,9 +391,16 @@ impl Caller {
         self.world.timeline.record(|| Event::Watermarks(marks));
         let judged = self.judge_marks(before, &marks);
         *before = marks;
+        self.note_durable(marks[1]);
         if let Err(violation) = judged {
             self.world.violate(violation);
         }
+    }
+
+    /// The recovery to come must find the log as long as that.
+    fn note_durable(&self, durable_lsn: u64) {
+        let mut told = self.world.lock();
+        told.durable_lsn = told.durable_lsn.max(durable_lsn);
     }
 
     fn judge_marks(&self, before: &[u64; 3], marks: &[u64; 3]) -> Step {
