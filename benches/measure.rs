@@ -95,7 +95,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Measures work on so many points.
+    /// Measures work on this many points.
     pub fn of(points: usize, work: impl FnOnce()) -> Cost {
         let (written, begin) = (Written::now(), Moment::now());
         work();

@@ -20,7 +20,7 @@ use tidewall_benches::{argument, size};
 enum Call {
     /// `write` for each point, round-robin over the tags.
     Single,
-    /// `write_batch` for so many of one tag, round-robin over the tags.
+    /// `write_batch` for this many of one tag, round-robin over the tags.
     Batch(usize),
 }
 

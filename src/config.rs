@@ -125,7 +125,7 @@ impl Default for Config {
 /// A store may keep at most this many segment files: their numbers have three digits.
 const SEGMENTS_LIMIT: usize = 999;
 
-/// Points of several tags are gathered for a frame until there are so many.
+/// Points of several tags are gathered for a frame until there are this many.
 const MIXED_POINTS_MAX: usize = 1024;
 
 impl Config {

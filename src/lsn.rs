@@ -57,7 +57,7 @@ pub(crate) enum Append {
     /// The points have these positions.
     Appended { first_lsn: Lsn, end_lsn: Lsn },
     /// Nothing was appended: the staging buffer or the segment is full, and the log has to do I/O before it can take a
-    /// frame of so many bytes.
+    /// frame of this many bytes.
     NoRoom { frame_bytes: u64 },
 }
 

@@ -78,7 +78,7 @@ fn read_spread(
 /// What a query has found so far.
 struct Answer {
     points: Vec<Point>,
-    /// So many of the first points have been looked at,
+    /// This many of the first points have been looked at,
     seen: usize,
     /// and each of them is later than the one before.
     rising: bool,

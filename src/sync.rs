@@ -108,9 +108,9 @@ mod spinning {
     use std::thread::{sleep, yield_now};
     use std::time::Duration;
 
-    /// So often a thread looks at once: nobody need have interrupted the one that has it.
+    /// How often a thread looks again at once: most likely nobody has interrupted the one that has it.
     const SPINS: u32 = 30;
-    /// Until it has looked so often it lets others go first.
+    /// Up to this many looks it lets others go first in between.
     const PATIENCE: u32 = 60;
     /// Then it sleeps in between: whatever the priorities of the threads, the one that has it can go on.
     const PAUSE: Duration = Duration::from_micros(50);
@@ -196,7 +196,7 @@ impl Event {
         self.0.value()
     }
 
-    /// Sleeps until it has happened more often than so many `times`; may wake before that, for no reason.
+    /// Sleeps until it has happened more often than `times`; may wake before that, for no reason.
     pub(crate) fn wait(&self, times: u32) {
         self.0.sleep_at(times);
     }

@@ -55,7 +55,7 @@ impl Logger {
         Some(line.strip_suffix('\n')?.to_owned())
     }
 
-    /// So many of the lines that this one was given are safe.
+    /// This many of the lines that this one was given are safe.
     fn safe(&mut self) -> Option<u64> {
         loop {
             if let Some(count) = self.says()?.strip_prefix("safe ") {

@@ -252,7 +252,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// So many bits of numbers.
+    /// This many bits of numbers.
     fn packed(&mut self, name: &str, bits: usize) {
         if bits > 0 {
             self.field(bits.div_ceil(8), name, |_| format!("{bits} bits"));

@@ -60,7 +60,7 @@ const CHILD: [&str; 3] =
 
 /// Cuts of the first file system, and of each other one.
 const CUTS: [usize; 2] = [24, 6];
-/// A disk that does not sync the log must be found out within so many lives, by the oracle and by the model.
+/// A disk that does not sync the log must be found out within this many lives, by the oracle and by the model.
 const CUTS_OF_A_LIAR: usize = 12;
 
 /// Names and bytes of a directory.
@@ -281,7 +281,7 @@ impl Bench {
         Bench { journal: dir.join("journal"), volume, truth: Truth::new(), spins: 0 }
     }
 
-    /// Lets a child live until it has said so many things, and then ends it.
+    /// Lets a child live until it has said this many things, and then ends it.
     fn live(&mut self, ticks: u64, how: How, honesty: Honesty) -> Life {
         let before = contents(&self.volume.store());
         let _ = fs::remove_file(&self.journal);

@@ -43,7 +43,7 @@ fn header() -> impl Strategy<Value = FrameHeader> {
     })
 }
 
-/// The header's tag and so many others, as far as there are points: one each, and the rest for the last.
+/// The header's tag and this many others, as far as there are points: one each, and the rest for the last.
 fn shared(header: &FrameHeader, others: &[TagId], points: usize) -> Vec<Share> {
     let tags = [&[header.tag], others].concat().into_iter().take(points);
     let mut shares: Vec<_> = tags.map(|tag| Share { tag, count: 1 }).collect();

@@ -189,7 +189,7 @@ fn weakest(holds: &mut dyn FnMut(Persistence) -> bool) -> Option<Persistence> {
     Some(disk)
 }
 
-/// Judges a disk by a campaign of so many seeds. `hung` is told a seed that does not end, as by [`runner::run`].
+/// Judges a disk by a campaign of this many seeds. `hung` is told a seed that does not end, as by [`runner::run`].
 pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) + Sync) -> Verdict {
     let setting = Setting { profile: crate::disk::Profile::Exactly(disk), ..campaign.setting };
     let sum = runner::run(&Campaign { setting, ..*campaign }, |_| {}, hung);
@@ -219,7 +219,7 @@ pub fn campaign(disk: Persistence, campaign: &Campaign<'_>, hung: impl Fn(u64) +
 
 /// Sizes of the engine's sectors that are asked about: below a disk's physical sectors, and not below.
 pub const SECTORS: [u64; 2] = [512, 4096];
-/// How far the explorer goes on one disk: every story of up to so many operations, and so many crashes in recovery.
+/// How far the explorer goes on one disk: every story of up to this many operations, and this many crashes in recovery.
 pub const CORE: (usize, u32) = (2, 0);
 
 /// Judges a disk by every crash of every short story. A disk on which lengths or names wait for data is not explored, nor

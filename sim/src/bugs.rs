@@ -23,11 +23,11 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use tidewall::plant::Bug;
 
-/// A hunt gives up after so many runs: the standard campaign.
+/// A hunt gives up after this many runs: the standard campaign.
 pub const RUNS_MAX: u64 = 20_000;
 /// Hunts after which a median is believed that is too high.
 pub const HUNTS_TO_BE_SURE: u64 = 25;
-/// A bug may become so many times harder to find.
+/// A bug may become this many times harder to find.
 pub const HARDER: u64 = 4;
 /// Medians below this count as this.
 pub const NOISE: u64 = 25;
@@ -131,7 +131,7 @@ pub fn table(findings: &[Finding]) -> String {
     table
 }
 
-/// Hunts bugs, so many times each, in so many threads. `tick` is called after each hunt.
+/// Hunts bugs, this many times each, in this many threads. `tick` is called after each hunt.
 pub fn hunt(bugs: &[Bug], hunts: u64, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<Finding> {
     let mut findings: Vec<_> = bugs.iter().map(|bug| Finding::new(*bug)).collect();
     more(&mut findings, |_| hunts, jobs, tick);
@@ -219,7 +219,7 @@ fn all(tasks: Vec<Task>, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<(Task, Hu
             }
         }
         posts.retain(|(_, post)| {
-            let late = post.lock().filter(|(_, _, since)| since.elapsed() > ENDLESS);
+            let late = post.lock().filter(|(_, _, since)| since.elapsed() > HUNG);
             let Some((task, run, since)) = late else { return true };
             let violation = Violation::new(Verdict::Stuck, "every call ends", "the run does not end");
             let hunt = Hunt { caught: Some((run + 1, violation)), seconds: since.elapsed().as_secs_f64() };
@@ -231,8 +231,8 @@ fn all(tasks: Vec<Task>, jobs: NonZero<usize>, tick: impl Fn()) -> Vec<(Task, Hu
     }
 }
 
-/// A run takes a few milliseconds.
-const ENDLESS: Duration = Duration::from_secs(20);
+/// A run that takes longer does not end; most take milliseconds.
+const HUNG: Duration = Duration::from_secs(20);
 
 fn one(task: Task, post: &Post) -> Hunt {
     let since = Instant::now();

@@ -317,8 +317,8 @@ impl Chooser {
         unreachable!("the choice is below the sum of the weights")
     }
 
-    /// Whether whoever fills the tape has more to say. A seed always has; a tape until its operations are used up, and
-    /// bytes until all of them are.
+    /// Whether whoever fills the tape has nothing more to say. A seed never runs out; a tape does when its operations are used up,
+    /// and bytes when all of them are.
     ///
     /// A driver makes no operation of an exhausted tape, so that a short tape is a short run. The operation that begins
     /// draws from [`Concern::Ops`] before anything else happens: then the record of a run is never exhausted before the

@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use tidewall::store::block::BlockRef;
+use tidewall::store::chunk;
 use tidewall::wal::scan::FrameAt;
 use tidewall::{Inspection, Lsn, SegmentInfo};
 
@@ -143,8 +144,8 @@ fn flip_where_it_matters(chooser: &mut Chooser, inspection: &Inspection) -> Opti
         places.extend(segment.frames.iter().map(used));
     }
     for chunk in inspection.chunks.iter().filter(|chunk| !chunk.blocks.is_empty()) {
-        places.push((&chunk.file, 0..32));
-        let used = |block: &BlockRef| block.offset..block.offset + u64::from(block.len);
+        places.push((&chunk.file, 0..chunk::FIELDS_BYTES as u64));
+        let used = |block: &BlockRef| block.offset..block.end();
         places.extend(chunk.blocks.iter().map(|(block, _)| (&chunk.file[..], used(block))));
     }
     places.extend(inspection.manifest_records.iter().map(|record| ("MANIFEST", record.clone())));
@@ -229,11 +230,11 @@ fn hit(inspection: &Inspection, file: &str, bytes: &[u64]) -> Expected {
     if let Some(chunk) = inspection.chunks.iter().find(|chunk| chunk.file == file && !chunk.blocks.is_empty())
     {
         // The fields of the header; padding follows them.
-        if within(&(0..32)) {
+        if within(&(0..chunk::FIELDS_BYTES as u64)) {
             return Expected::Refusal;
         }
         let blocks = chunk.blocks.iter().map(|(block, _)| block);
-        let hit = blocks.filter(|block| within(&(block.offset..block.offset + u64::from(block.len))));
+        let hit = blocks.filter(|block| within(&(block.offset..block.end())));
         let tags: BTreeSet<u32> = hit.map(|block| block.tag.get()).collect();
         return if tags.is_empty() { Expected::Unharmed } else { Expected::TagsFail(tags) };
     }

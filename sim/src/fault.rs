@@ -39,7 +39,7 @@ faults! {
     CrashBefore = "crash_before": "the power fails before an I/O takes effect",
     CrashAfter = "crash_after": "the power fails after an I/O took effect and before it returns",
     CrashRecovery = "crash_in_recovery": "the power fails while recovery from a crash is running",
-    CrashNested = "crash_in_that_again": "and again in the recovery from that",
+    CrashNested = "crash_in_that_again": "the power fails while the recovery from a crash in recovery is running",
     Kill = "kill": "the process dies and the machine does not: the page cache stays",
     Lost = "lost": "an unsynced sector does not survive",
     Reordered = "reordered": "a later unsynced write survives and an earlier one does not",
@@ -101,9 +101,9 @@ impl Default for FaultCounts {
 /// One fault's counts in a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// Could have happened so often.
+    /// Could have happened this often.
     pub armed: u64,
-    /// Did happen so often.
+    /// Happened this often.
     pub fired: u64,
 }
 

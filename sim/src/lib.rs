@@ -37,7 +37,8 @@
 //! | [`tape_file`], [`timeline`] | saved tapes; what happened, line by line, and its hash |
 //! | [`record`], [`picture`] | what happened, as values; one page that shows it |
 //!
-//! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`.
+//! `choice`, `disk`, `fault` and `timeline` know of the engine only the two traits of `tidewall::disk`, but for what the record
+//! is told, and the names of its files, on some of which alone an error can be set up.
 
 pub mod assume;
 pub mod blind;

@@ -13,14 +13,15 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Exit status for bad usage, and for a campaign that measured nothing.
+/// Exit status for bad usage, for a campaign that measured too little, and if the test bed itself went wrong.
 const UNUSABLE: u8 = 2;
 
 /// Watches simulated power cuts hit a real storage engine.
 ///
 /// Without a command: the standard campaign, `run --seeds 20000`.
 ///
-/// Exit status: 0 all promises held; 1 one broke, and the last line replays it; 2 bad usage, or nothing was measured.
+/// Exit status: 0 all promises held; 1 one broke, and the last line replays it; 2 bad usage, too little
+/// was measured, or the test bed itself went wrong.
 #[derive(Parser)]
 #[command(name = "sim", version)]
 struct Cli {
@@ -36,15 +37,15 @@ enum Command {
     Replay(ReplayArgs),
     /// The smallest run that fails for the same reason, as a tape and as a plain #[test].
     Shrink(ShrinkArgs),
-    /// One run as a picture: an HTML file that shows where promise and fact part.
+    /// One run as a picture: an HTML file that shows what was promised, what survived, and where they differ.
     Timeline(TimelineArgs),
     /// A real directory read without opening it: segments, frames, blocks, manifest, every checksum.
     Inspect(InspectArgs),
-    /// The certificate: every crash, every image that may survive it, every crash of the recovery, within bounds.
+    /// The certificate: within bounds, every crash of short stories, every image that may survive it, every crash of its recovery.
     Exhaust(ExhaustArgs),
-    /// The summaries of a campaign's shards as one; fails if one failed, refuses if one is missing.
+    /// Adds up the summaries of a campaign's shards; fails if one failed, refuses if one is missing.
     Merge(MergeArgs),
-    /// On which disks the engine is right: a table, and the weakest disk.
+    /// On which disks every promise holds: a table, and the weakest of them.
     Assume(AssumeArgs),
     /// How hard each planted bug is to find: which are caught, after how many runs.
     Bugs(BugsArgs),

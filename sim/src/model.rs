@@ -68,7 +68,7 @@ pub struct Violation {
 /// What a broken promise was about: where to look for the moment at which it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Witness {
-    /// A point, the first of so many that are gone or are not what they must be.
+    /// A point, the first of this many that are gone or are not what they must be.
     Point {
         /// Whose.
         tag: u32,

@@ -51,7 +51,7 @@ pub enum Event {
     Found(Box<Findings>),
     /// It has been opened; what recovery says of it, or why it refuses.
     Opened(Result<Recovery, String>),
-    /// What queries show of a tag after recovery: so many points.
+    /// What queries show of a tag after recovery: this many points.
     Shown {
         /// Whose points.
         tag: u32,

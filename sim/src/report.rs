@@ -41,6 +41,8 @@ pub struct Summary<'a> {
     kind: &'static str,
     driver: &'static str,
     profile: &'a str,
+    /// The engine's, if they are not 512.
+    sector_bytes: Option<u64>,
     plant: Option<&'a str>,
     trace_files: &'a [String],
     trace_bad_rows: u64,
@@ -76,6 +78,8 @@ pub struct Header<'a> {
     pub driver: Driver,
     /// Name of the persistence profile.
     pub profile: &'a str,
+    /// The engine's sectors, if they are not of 512 bytes.
+    pub sector_bytes: Option<u64>,
     /// Name of the planted bug.
     pub plant: Option<&'a str>,
     /// Recorded data.
@@ -156,6 +160,7 @@ impl<'a> Summary<'a> {
             kind: "summary",
             driver: header.driver.name(),
             profile: header.profile,
+            sector_bytes: header.sector_bytes,
             plant: header.plant,
             trace_files: header.trace_files,
             trace_bad_rows: header.trace_bad_rows,
@@ -302,7 +307,7 @@ pub fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// A number with thin groups of three digits, as people read it.
+/// A number with a comma between groups of three digits, as people read it.
 pub fn grouped(number: impl ToString) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -327,7 +332,15 @@ mod tests {
     }
 
     fn plain(driver: Driver, part: &Part) -> Header<'_> {
-        Header { driver, profile: "any", plant: None, trace_files: &[], trace_bad_rows: 0, part }
+        Header {
+            driver,
+            profile: "any",
+            sector_bytes: None,
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+            part,
+        }
     }
 
     #[test]

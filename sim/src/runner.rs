@@ -49,8 +49,8 @@ impl<'a> Campaign<'a> {
 
     /// Whether its runs are those of the default campaign, or begin with them.
     fn is_of_default_seeds(&self) -> bool {
-        let Setting { driver, profile, trace, plant, lie, .. } = self.setting;
-        let plain = trace.is_none() && plant.is_none() && lie.is_none();
+        let Setting { driver, profile, sector_bytes, trace, plant, lie, .. } = self.setting;
+        let plain = sector_bytes.is_none() && trace.is_none() && plant.is_none() && lie.is_none();
         (driver, profile) == (Driver::Sequential, Profile::Any)
             && plain
             && (self.start, self.shard) == (0, (0, 1))

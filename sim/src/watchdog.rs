@@ -23,7 +23,7 @@ impl Jobs {
     }
 }
 
-/// Does work in so many jobs. The number of a run that does not end is given to `hung`, which should report it and end
+/// Does work in this many jobs. The number of a run that does not end is given to `hung`, which should report it and end
 /// the process.
 pub fn watch<R>(jobs: usize, hung: impl Fn(u64) + Sync, work: impl FnOnce(&Jobs) -> R) -> R {
     let jobs = Jobs((0..jobs).map(|_| Mutex::new(None)).collect());

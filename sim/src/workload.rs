@@ -63,7 +63,7 @@ const OPS: [Op; 14] = [
 /// The usual weight of each operation, in the order of `OPS`. A run varies them.
 const USUAL: [u32; 14] = [72, 72, 17, 3, 11, 11, 1, 1, 2, 4, 1, 3, 1, 1];
 
-/// How a run's points look.
+/// The shape of a run: the engine's limits, how often each operation comes, and what its points look like.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// The engine's limits.
@@ -118,7 +118,7 @@ impl Shape {
             block_points,
             backlog_points: chooser.pick(shape, &[8, 1, 40, 200]),
             buffer_bytes: chooser.pick(shape, &[2_000, 1, 50_000]),
-            // More than one pass over short tails locks, and than one word of marks tells apart.
+            // 32 are more than one pass over the short tails locks, and 128 more than fit into one word of marks.
             shards: chooser.pick(shape, &[1, 2, 8, 1, 2, 8, 32, 128]),
             inbox_points: 0,
             wal_streams: chooser.pick(shape, &[1, 1, 1, 2, 3]),
@@ -151,7 +151,7 @@ impl Shape {
         drawn
     }
 
-    /// The same on sectors of so many bytes, a multiple of 512.
+    /// The same on sectors of this many bytes, a multiple of 512.
     pub fn with_sectors(mut self, sector_bytes: u64) -> Shape {
         let config = &mut self.config;
         // One sector more than has to be, so that not every sync fills a segment.
@@ -170,12 +170,12 @@ impl Shape {
     }
 }
 
-/// Makes points. Values are numbered, so that each write can be told from every other.
+/// Makes points. The values that it makes are numbered, but for the special ones, so that each write can be told from every other.
 pub struct Source<'a> {
     trace: Option<(&'a Trace, usize)>,
     tags: u32,
     written: u64,
-    /// The latest time of each tag, and the step between times.
+    /// The latest time of each tag.
     clock: Vec<i64>,
 }
 

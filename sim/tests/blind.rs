@@ -7,7 +7,7 @@ use tidewall_sim::report::{Header, Result, Summary};
 use tidewall_sim::runner::{self, Campaign};
 use tidewall_sim::scenario::Setting;
 
-/// From so many on a fault that never fires counts.
+/// From this many on a fault that never fires counts.
 const SEEDS: u64 = 1000;
 
 /// What a campaign came to, and what it says for it.
@@ -22,8 +22,15 @@ fn campaign(driver: Driver, blind: Option<Blind>) -> (Result, String) {
         recheck_percent: 10,
         shard: "0/1".into(),
     };
-    let header =
-        Header { driver, profile: "any", plant: None, trace_files: &[], trace_bad_rows: 0, part: &part };
+    let header = Header {
+        driver,
+        profile: "any",
+        sector_bytes: None,
+        plant: None,
+        trace_files: &[],
+        trace_bad_rows: 0,
+        part: &part,
+    };
     let summary = Summary::new(header, &sum);
     let json = serde_json::to_value(&summary).expect("a summary is JSON");
     let broken = sum.failures.first().map(|failure| failure.violation.story.clone());

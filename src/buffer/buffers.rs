@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use std::ops::RangeBounds;
 use std::slice;
 
-/// A long call lets go of its lane after so many runs: who reads or syncs may be waiting for it.
+/// A long call lets go of its lane after this many runs: who reads or syncs may be waiting for it.
 const RUNS_HELD: usize = 512;
 /// Logged points in the lanes are much from this fraction, a fourth, of one inbox for each shard on.
 const MUCH_LOGGED_SHARE: usize = 4;

@@ -34,16 +34,16 @@ const LANES: usize = 8;
 /// Entries of the table of owners, for each shard. Of 100,000 tags in 64 shards one in three shares its entry.
 const OWNERS_PER_SHARD: usize = if IS_CHECKED { 4 } else { 4096 };
 const NOBODY: u8 = 0;
-/// A shard of many tags has an inbox for so many points of each: only then some of them hit the same buffer.
+/// A shard of many tags has an inbox for this many points of each: only then some of them hit the same buffer.
 const POINTS_PER_TAG: usize = 2;
-/// But for no more than so many times what others have.
+/// But for no more than this many times as many as others have.
 const GROWTH_MAX: usize = 16;
 
 /// Points for the buffers of one shard, in the order in which they were accepted.
 #[derive(Default)]
 pub(super) struct Inbox {
     points: Vec<Point>,
-    /// So many of the first ones are in frames.
+    /// This many of the first ones are in frames.
     logged: usize,
     /// Their positions are not before this one; meaningful while there are some.
     first_lsn: Lsn,
@@ -93,13 +93,13 @@ impl Inbox {
         self.is_grouped = is_worth_it && self.logged == 0;
     }
 
-    /// The shard has so many tags: how many points its inbox holds, `inbox_points` at least.
+    /// The shard has this many tags: how many points its inbox holds, `inbox_points` at least.
     pub(super) fn note_tags(&mut self, tags: usize, inbox_points: usize) {
         self.tags = tags;
         self.points_max = inbox_points.max((POINTS_PER_TAG * tags).min(GROWTH_MAX * inbox_points));
     }
 
-    /// The next points, so many, are in a frame.
+    /// The next `points` are in a frame.
     fn note_logged(&mut self, points: usize, first_lsn: Lsn) {
         assert!(points <= self.unlogged().len(), "the lane has been locked all the time");
         if self.logged == 0 {
@@ -162,7 +162,7 @@ impl Lane {
         next_mark(|at| self.unlogged.get(at).copied(), from)
     }
 
-    /// The next points in a shard's inbox, so many, are in a frame.
+    /// The next `points` in a shard's inbox are in a frame.
     pub(super) fn note_logged(&mut self, shard: usize, points: usize, first_lsn: Lsn) {
         self.inboxes[shard].note_logged(points, first_lsn);
         self.unmark_if_logged(shard);
@@ -207,7 +207,7 @@ pub(super) struct Lanes {
     lanes: Box<[Padded<SpinMutex<Lane>>]>,
     /// The number of a lane and one, or `NOBODY`.
     owners: Box<[AtomicU8]>,
-    /// So often others come until a lane hands over the entry of the last one. At least 2: one of them has then brought its
+    /// How often others come until a lane hands over the entry of the last one. At least 2: one of them has then brought its
     /// points, so two writers cannot take a tag from each other for ever.
     patience: usize,
     /// A bit for each lane that has been named in an entry.

@@ -6,7 +6,7 @@ use crate::point::Entry;
 /// At most an eighth of an inbox may come from one call's points of a tag. More go straight to their buffer: they are worth its
 /// cache misses.
 const INBOX_SHARE: usize = 8;
-/// A tail keeps so many logged points, at most and at least, before they become a run (and never more than a batch). Longer runs
+/// A tail keeps this many logged points, at most and at least, before they become a run (and never more than a batch). Longer runs
 /// cost less a point; but a point takes 24 bytes here, and a run some 57 and two a point, so with many tags it is sooner.
 const LOGGED_MAX: usize = 50;
 const LOGGED_MIN: usize = 12;
@@ -39,7 +39,7 @@ impl Limits {
         }
     }
 
-    /// Points in frames that a tail keeps, in a shard with so many tags.
+    /// Points in frames that a tail keeps, in a shard with this many tags.
     pub(super) fn logged_max(&self, tags: usize) -> usize {
         (self.logged_points / tags.max(1)).clamp(LOGGED_MIN, LOGGED_MAX).min(self.batch_points)
     }

@@ -22,7 +22,7 @@ enum Pass {
 
 impl Buffers {
     /// Appends what this call wants, and seals the buffers that have grown to a block. `make_room` is called, with no lock held,
-    /// when the log has none for a frame of so many bytes.
+    /// when the log has none for a frame of this many bytes.
     ///
     /// # Errors
     /// Those of the two functions; what has not been appended then is where it was.

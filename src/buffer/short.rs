@@ -24,7 +24,7 @@ use crate::point::{Entry, Measured, TagId};
 use std::iter::Peekable;
 use std::vec::Drain;
 
-/// Once so many points have been gathered for a frame no further shard is locked.
+/// Once this many points have been gathered for a frame no further shard is locked.
 const FRAME_POINTS_ENOUGH: usize = 256;
 /// Shards that are locked for a frame, at most: their writers wait meanwhile.
 pub(super) const SHARDS_MAX: usize = 16;
@@ -64,7 +64,7 @@ impl ShortTails {
         Ok(drained)
     }
 
-    /// Whether so many points must have another frame than those that are here.
+    /// Whether this many points must have another frame than those that are here.
     fn is_full_for(&self, points: usize) -> bool {
         !self.shares.is_empty() && self.entries.len() + points > self.points_max
     }

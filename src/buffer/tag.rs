@@ -20,7 +20,7 @@ pub(crate) type AppendBatch<'a> = dyn FnMut(&Batch) -> Result<Append> + 'a;
 pub(crate) enum Drained {
     /// Everything that was wanted is in the log.
     All,
-    /// The log must do I/O before it can take a frame of so many bytes; nothing is lost, and the pass can be repeated.
+    /// The log must do I/O before it can take a frame of this many bytes; nothing is lost, and the pass can be repeated.
     NeedsRoom { frame_bytes: u64 },
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct TagBuffer {
     /// What is in no run yet: first what is in frames already, with other tags' points, then the tag batch as far as it
     /// has come. Neither is a whole batch.
     tail: Vec<Entry>,
-    /// So many of the tail's points are in frames.
+    /// This many of the tail's points are in frames.
     logged: usize,
     /// The background step has come across the present tail before.
     tail_is_old: bool,

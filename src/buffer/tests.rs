@@ -23,11 +23,11 @@ const TAGS: [u32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1000, 4264, 7038, 1 << 16, u
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Runs of points, by tag; by a thread that has not been here before, or by this one; after so many runs no more are let in.
+    /// Runs of points, by tag; by a thread that has not been here before, or by this one; after this many runs no more are let in.
     Accept { runs: Vec<(u32, usize)>, delay: i64, from_elsewhere: bool, admitted: usize },
-    /// The log has room for so many bytes, and after some I/O again; then it has none. Or it fails instead.
+    /// The log has room for this many bytes, and after some I/O again; then it has none. Or it fails instead.
     Append { which: Tails, rooms: Vec<usize>, fails: bool },
-    /// The logger brings what is logged in the lanes into the buffers of so many shards.
+    /// The logger brings what is logged in the lanes into the buffers of this many shards.
     TakeIn { shards: usize },
     /// Begins a flush, in place of one that has not come to its end.
     Seal { scope: Scope },
@@ -81,9 +81,9 @@ struct Known {
     accepted: Vec<Entry>,
     /// Of those in frames.
     lsns: Vec<Lsn>,
-    /// So many are in blocks.
+    /// This many are in blocks.
     released: usize,
-    /// So many were there when the last whole background step began.
+    /// This many were there when the last whole background step began.
     stepped: usize,
 }
 
@@ -457,7 +457,7 @@ proptest! {
     }
 }
 
-/// Of points that come one at a time and are appended with nothing else to do, so many are sealed at a time.
+/// Of points that come one at a time and are appended with nothing else to do, this many are sealed at a time.
 #[test]
 fn a_buffer_is_sealed_when_one_more_batch_might_not_fit_into_its_block() {
     for (batch_points, block_points, sealed_points) in
@@ -592,7 +592,7 @@ fn a_pass_over_the_lanes_ends_however_fast_their_inboxes_fill_again() {
     }
 }
 
-/// Of so many tags the inbox of their shard takes two points each, as long as that is not more than 16 times what others take.
+/// Of this many tags the inbox of their shard takes two points each, as long as that is not more than 16 times what others take.
 #[test]
 fn the_inbox_of_a_shard_of_many_tags_holds_two_points_of_each() {
     let few = 2;

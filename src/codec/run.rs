@@ -41,7 +41,7 @@ pub(crate) const POINTS_MAX: usize = 1 << 16;
 /// The scale of values that are taken by their bits.
 const BITS: u8 = 255;
 const EXCEPTION_BYTES: usize = 10;
-/// One value in so many may be an exception.
+/// One value in this many may be an exception.
 const VALUES_PER_EXCEPTION: usize = 16;
 
 const BASE: u8 = 0;
@@ -56,7 +56,7 @@ const POWERS: [f64; 15] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e1
 const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 const INTEGER_MAX: f64 = (1u64 << 51) as f64;
 
-/// Bytes of a run of so many points, at most.
+/// Bytes of a run of this many points, at most.
 pub(crate) fn bytes_max(count: usize) -> usize {
     HEADER_BYTES + count * (8 + 8 + 1) + count / VALUES_PER_EXCEPTION * EXCEPTION_BYTES
 }

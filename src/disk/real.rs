@@ -150,7 +150,7 @@ impl RealFile {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Behind a write of so many bytes that ends in the reserve: where that begins from now on.
+    /// Behind a write of this many bytes that ends in the reserve: where that begins from now on.
     fn zeros_ahead(&self, end: u64, written: u64) -> io::Result<Option<u64>> {
         // The block in which the write ends has data by now.
         let behind = end.next_multiple_of(BLOCK);
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    /// A file of so many strides that are reserved; `None` where the file system does not tell what is.
+    /// A file of this many strides that are reserved; `None` where the file system does not tell what is.
     #[cfg(target_os = "linux")]
     fn reserved(strides: u64) -> Option<(tempfile::TempDir, RealDisk, Arc<dyn DiskFile>)> {
         let (dir, disk) = empty();

@@ -45,7 +45,7 @@ pub(crate) fn cut_runs(runs: &Runs, block_points: usize) -> Vec<Part<'_>> {
     parts
 }
 
-/// Which of so many entries each block holds: at most `block_points`.
+/// Which of this many entries each block holds: at most `block_points`.
 pub(crate) fn cut(count: usize, block_points: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(block_points).map(move |start| start..count.min(start + block_points))
 }

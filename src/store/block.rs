@@ -130,7 +130,7 @@ fn checksum(block: &[u8]) -> u32 {
 pub enum Content<'a> {
     /// Runs, in order of time.
     Runs(&'a [u8]),
-    /// So many entries in raw columns.
+    /// This many entries in raw columns.
     Raw(&'a [u8], usize),
 }
 
@@ -241,7 +241,7 @@ pub fn parse(bytes: &[u8]) -> Option<(BlockRef, Content<'_>)> {
     Some((found, content))
 }
 
-/// The times of the first and the last of `count` points; `None` unless the payload holds exactly so many, in runs that do not
+/// The times of the first and the last of `count` points; `None` unless the payload holds exactly this many, in runs that do not
 /// overlap.
 fn first_and_last_time(content: &Content, count: usize) -> Option<(i64, i64)> {
     let payload = match content {

@@ -77,7 +77,7 @@ mod tests {
     use crate::point::{Entry, TagId};
     use crate::store::block;
 
-    /// A block of so many points, in this place.
+    /// A block of this many points, in this place.
     fn block((chunk, offset): (u64, u64), points: usize) -> (BlockRef, Arc<Intact>) {
         let entries: Vec<_> =
             (0..points as i64).map(|ts_us| Entry { ts_us, value: offset as f64, quality: 192 }).collect();

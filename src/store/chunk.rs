@@ -20,7 +20,7 @@ use crate::codec::Reader;
 pub const MAGIC: [u8; 4] = *b"TWC1";
 
 /// Bytes of the header that say something.
-pub(crate) const FIELDS_BYTES: usize = 32;
+pub const FIELDS_BYTES: usize = 32;
 
 /// Bytes before the first block.
 pub fn header_bytes(sector_bytes: u64) -> u64 {

@@ -18,7 +18,7 @@
 //! | 3 span | u32, u64 | the frames of this epoch are the log from this LSN on |
 //! | 4 watermarks | 2 × u64 | `checkpoint_lsn`, `durable_lsn` |
 //! | 5 block | 64 bytes | a block, as in [`BlockRef`] |
-//! | 6 segments | u32 | so many segment files are there, at least: one that is missing is damage |
+//! | 6 segments | u32 | this many segment files are there, at least: one that is missing is damage |
 //! | 7 stream | u32 | the fields 3, 4 and 6 that follow are about this log stream; before it, about stream 0 |
 //! | 8 streams | u32 | the number of log streams; absent in a store with one |
 //! | 9 format | u32 | the format version of the store, before everything else; absent in one of version 1 or 2 |

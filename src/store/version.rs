@@ -38,7 +38,7 @@ pub struct Edit {
 pub struct StreamEdit {
     /// Which one.
     pub stream: u32,
-    /// So many segment files are there, at least.
+    /// This many segment files are there, at least.
     pub segments: Option<u32>,
     /// New spans of the log.
     pub spans: Vec<Span>,
@@ -95,7 +95,7 @@ impl TagBlocks {
 /// What is checkpointed of one log stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamVersion {
-    /// So many segment files are there, at least: one that is missing is damage.
+    /// This many segment files are there, at least: one that is missing is damage.
     pub segments: u32,
     /// The log, oldest first.
     pub spans: Vec<Span>,

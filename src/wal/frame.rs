@@ -208,7 +208,7 @@ pub enum NoFrame {
     Damaged,
 }
 
-/// Bytes of a frame with a payload of so many.
+/// Bytes of a frame with a payload of this many.
 pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
     (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN)
 }
@@ -218,7 +218,7 @@ pub fn frame_bytes_max(count: usize) -> usize {
     frame_bytes(run::bytes_max(count))
 }
 
-/// Points of several tags whose frame has room in so many bytes, whatever they are.
+/// Points of several tags whose frame has room in this many bytes, whatever they are.
 pub(crate) fn mixed_points(bytes: u64) -> usize {
     let of_points = bytes.saturating_sub(frame_bytes(mixed::bytes_max(0)) as u64);
     (of_points / mixed::POINT_BYTES_MAX).try_into().unwrap_or(usize::MAX)

@@ -236,7 +236,7 @@ pub fn assert_read_only<T>(outcome: Result<T>, expected_cause: &str) {
     }
 }
 
-/// Asserts that a tag has its first points, at least so many, and nothing else. Returns how many.
+/// Asserts that a tag has its first points, at least this many, and nothing else. Returns how many.
 #[track_caller]
 pub fn assert_prefix(engine: &Engine, tag: u32, least: usize) -> usize {
     let count = engine.query(tag, ..).expect("the tag can be read").len();

@@ -12,7 +12,7 @@ use tidewall_sim::disk::recorder::{Call, Outcome, Witness};
 /// One line.
 #[derive(Clone, Debug)]
 pub enum Line {
-    /// The engine is open and shows so many points of each tag.
+    /// The engine is open and shows this many points of each tag.
     Found(Counts),
     /// A writer speaks of its tags: position in `tags()`, number of points.
     Told(Told, Vec<(usize, usize)>),
@@ -114,7 +114,7 @@ fn call_line(call: &Call) -> Option<String> {
     })
 }
 
-/// Takes back what was promised behind the first so many lines. A machine without power hears of no success; a process on
+/// Takes back what was promised behind the first this many lines. A machine without power hears of no success; a process on
 /// a file system that was shut down does: ext4 lets a sync that it overtakes return `Ok`, with its transaction thrown away.
 pub fn forget_promises(lines: &mut Vec<Line>, keep: usize) {
     let mut at = 0;

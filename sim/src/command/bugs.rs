@@ -14,7 +14,7 @@ use tidewall_sim::runner;
 
 #[derive(Args)]
 pub struct BugsArgs {
-    /// Only these bugs, or those of these letters: W16, or C for all of the threads
+    /// Only these bugs, or all whose names are this letter and a number: W16, or C
     names: Vec<String>,
     /// Campaigns for each bug; the median counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -22,7 +22,7 @@ pub struct BugsArgs {
     /// Threads [default: one for each processor]
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
-    /// Say what there is, and hunt nothing
+    /// List the planted bugs; hunt none
     #[arg(long)]
     list: bool,
     /// One JSON object a line; the last one is the summary

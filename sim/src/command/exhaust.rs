@@ -1,5 +1,6 @@
 //! `sim exhaust`: the certificate.
 
+use super::setting::sector_bytes;
 use super::{Unusable, planted, write};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,19 +19,19 @@ pub struct ExhaustArgs {
     /// Crashes inside recoveries, one in the other
     #[arg(long, value_name = "D", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=8))]
     depth: u32,
-    /// Explore every story of so many operations and fewer
+    /// Explore every story of this many operations and fewer
     #[arg(long, value_name = "N", default_value_t = 3)]
     short: usize,
     /// Number of longer stories, drawn from a fixed seed: each rotates the log, seals a chunk and restarts
     #[arg(long, value_name = "N", default_value_t = 50)]
     stories: usize,
-    /// The disk: sector, byte, garbage, or a point of the lattice whose sizes and names wait for nothing
+    /// The disk: sector, byte, garbage, or one such as 512/garbage/independent/any/none, whose lengths and names wait for nothing
     #[arg(long, default_value = "sector", value_parser = persistence)]
     profile: Persistence,
     /// What the engine takes for the sectors of the disk
-    #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = clap::value_parser!(u64).range(512..=4096))]
+    #[arg(long, value_name = "BYTES", default_value = "512", value_parser = sector_bytes())]
     sector_bytes: u64,
-    /// Different crashes that are remembered of stories that begin alike, at most: a hundred bytes each, for each thread
+    /// Different crashes to remember for each group of stories that begin alike: about a hundred bytes each, for each thread
     #[arg(long, value_name = "N", default_value_t = CRASH_STATES)]
     crash_states: usize,
     /// Switch on one planted bug

@@ -22,7 +22,7 @@ pub struct RunArgs {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     start: u64,
-    /// Begin no new seed after so many seconds
+    /// Begin no new seed after this many seconds
     #[arg(long, value_name = "SECS")]
     time: Option<u64>,
     /// Threads [default: one for each processor]
@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     let setting = Setting {
         driver,
         profile: args.setting.profile()?,
-        sector_bytes: args.setting.sector_bytes(),
+        sector_bytes: args.setting.sector_bytes,
         trace: trace.as_ref(),
         plant,
         blind: args.setting.blind,
@@ -102,6 +102,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Unusable> {
     let header = Header {
         driver,
         profile: &args.setting.profile,
+        sector_bytes: setting.sector_bytes,
         plant: args.setting.plant.as_deref(),
         trace_files: &trace_files,
         trace_bad_rows: trace.as_ref().map_or(0, |trace| trace.bad_total),

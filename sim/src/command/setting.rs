@@ -23,18 +23,23 @@ pub struct SettingArgs {
     /// 512/garbage/independent/any/none
     #[arg(long, default_value = "any", value_parser = profile_name)]
     pub profile: String,
-    /// The engine's sectors [default: 512]; the sequential driver's only
-    #[arg(long, value_name = "BYTES", value_parser = ["512", "1024", "2048", "4096"])]
-    sector_bytes: Option<String>,
+    /// The engine's sectors [default: 512]; for the sequential and the exhaustive driver
+    #[arg(long, value_name = "BYTES", value_parser = sector_bytes())]
+    pub sector_bytes: Option<u64>,
     /// Recorded sensor data as the workload; may be given several times
     #[arg(long, value_name = "CSV")]
     pub trace: Vec<PathBuf>,
-    /// Switch on one planted bug, which must be found
+    /// Switch on one planted bug: the campaign should fail
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
-    /// Give the test bed itself a blind spot, which must be found
+    /// Give the test bed itself a blind spot: the campaign should not end with 0
     #[arg(long, value_name = "NAME", value_parser = blind_parser())]
     pub blind: Option<Blind>,
+}
+
+/// Those that a disk may have.
+pub fn sector_bytes() -> impl TypedValueParser<Value = u64> {
+    PossibleValuesParser::new(["512", "1024", "2048", "4096"]).map(|bytes| bytes.parse().expect("a number"))
 }
 
 fn blind_parser() -> impl TypedValueParser<Value = Blind> {
@@ -77,14 +82,6 @@ impl SettingArgs {
             return Err(Unusable(format!("the {} driver has no --sector-bytes", driver.name())));
         }
         Ok(driver)
-    }
-
-    pub fn sector_bytes(&self) -> Option<u64> {
-        self.sector_bytes.as_ref().map(|bytes| bytes.parse().expect("one of the possible values"))
-    }
-
-    pub fn set_sector_bytes(&mut self, bytes: Option<u64>) {
-        self.sector_bytes = bytes.map(|bytes| bytes.to_string());
     }
 
     fn driver_name(&self) -> &'static str {
@@ -133,7 +130,7 @@ impl SettingArgs {
         if self.profile != "any" {
             words += &format!(" --profile {}", self.profile);
         }
-        if let Some(bytes) = &self.sector_bytes {
+        if let Some(bytes) = self.sector_bytes {
             words += &format!(" --sector-bytes {bytes}");
         }
         for path in &self.trace {
@@ -180,7 +177,7 @@ impl Run {
                         let file = file.map_err(|why| Unusable(format!("{what}: {why}")))?;
                         args.set_driver(&file.driver)?;
                         args.profile = file.profile;
-                        args.set_sector_bytes(file.sector_bytes);
+                        args.sector_bytes = file.sector_bytes;
                         args.plant = args.plant.or(file.plant);
                         if args.trace.is_empty() {
                             args.trace = file.trace.iter().map(PathBuf::from).collect();
@@ -200,7 +197,7 @@ impl Run {
         Ok(Setting {
             driver: self.args.driver()?,
             profile: self.args.profile()?,
-            sector_bytes: self.args.sector_bytes(),
+            sector_bytes: self.args.sector_bytes,
             trace,
             plant: self.args.plant()?,
             blind: self.args.blind,
@@ -234,7 +231,7 @@ pub fn save(path: &Path, story: &str, setting: &SettingArgs, outcome: &Outcome) 
         story: story.into(),
         driver: setting.driver_name().into(),
         profile: setting.profile.clone(),
-        sector_bytes: setting.sector_bytes(),
+        sector_bytes: setting.sector_bytes,
         plant: setting.plant.clone(),
         trace: setting.trace_files(),
         tape: outcome.tape.clone(),

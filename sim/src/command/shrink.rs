@@ -14,7 +14,7 @@ pub struct ShrinkArgs {
     what: String,
     #[command(flatten)]
     setting: SettingArgs,
-    /// At most so many runs
+    /// At most this many runs
     #[arg(long, value_name = "RUNS", default_value_t = 20_000)]
     budget: u64,
     /// Where to save its tape
@@ -31,7 +31,7 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8, Unusable> {
     let outcome = drivers::run(run.chooser.clone(), setting);
     let verdict = outcome.verdict();
     let hung = |tape: &Tape| {
-        eprintln!("sim: a candidate does not end. The smallest failing tape before it:\n{}", tape.to_text());
+        eprintln!("sim: a candidate does not end. The last failing tape before it:\n{}", tape.to_text());
         std::process::exit(1);
     };
     let Some(shrunk) = shrink::shrink(outcome.tape, setting, args.budget, hung) else {

@@ -83,7 +83,7 @@ pub fn compare_names(reached: &BTreeSet<String>) -> Reached {
     }
 }
 
-/// The table that a campaign of so many seeds would make.
+/// The table that a campaign of this many seeds would make.
 pub fn write(coverage: &Coverage, seeds: u64) -> String {
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut most = BTreeMap::new();

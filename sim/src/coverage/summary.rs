@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 pub struct CoverageSummary {
     distinct_images: u64,
     distinct_states: u64,
-    /// So many were counted, and there were more.
+    /// This many were counted, and there were more.
     distinct_capped: bool,
     #[serde(flatten)]
     reached: Reached,

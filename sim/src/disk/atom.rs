@@ -26,7 +26,7 @@ impl Atom<'_> {
     }
 }
 
-/// The dirty atoms of a file, in order; each has so many sectors.
+/// The dirty atoms of a file, in order; each has this many sectors.
 pub(super) fn dirty_atoms(file: &File, sectors: usize) -> Vec<Atom<'_>> {
     let dirty = file.dirty_sectors();
     if sectors == 1 {

@@ -85,7 +85,7 @@ pub struct Armed {
     pub kind: IoKind,
     /// On files whose names begin so; for calls that concern one open file.
     pub only: &'static str,
-    /// After so many that go well.
+    /// After this many of them have gone well.
     pub after: u32,
     /// And for all that follow.
     pub sticky: bool,

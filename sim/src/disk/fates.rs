@@ -325,7 +325,7 @@ impl Fate {
         (shown < self.candidates[0].len()).then_some(shown)
     }
 
-    /// What differs in the first so many bytes.
+    /// What differs in the first bytes, this many.
     fn shortened(&self, shown: usize) -> Vec<Bytes> {
         distinct(self.candidates.iter().map(|content| zeroed_behind(content, shown)))
     }

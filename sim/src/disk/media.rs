@@ -239,7 +239,7 @@ impl File {
         self.durable_len = self.len();
     }
 
-    /// Whether a sector that begins here or within so many bytes behind is dirty.
+    /// Whether a sector that begins here or within this many bytes behind is dirty.
     pub(super) fn is_dirty(&self, offset: usize, len: usize) -> bool {
         let sectors = (offset / SECTOR) as u32..(offset + len).div_ceil(SECTOR) as u32;
         self.dirty.iter().any(|sector| sectors.contains(sector))

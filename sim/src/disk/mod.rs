@@ -157,7 +157,7 @@ struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Space {
     Enough,
-    /// For so many calls that need some.
+    /// For this many calls that need some.
     For(u32),
 }
 
@@ -192,7 +192,7 @@ struct State {
     /// The armed error is sticky and has begun.
     stuck: bool,
     space: Space,
-    /// After so many I/Os, one that takes so many steps of other threads.
+    /// After this many I/Os, one that takes this many steps of other threads.
     stall: Option<(u32, u32)>,
     /// The I/O that is late.
     stalled: bool,
@@ -314,7 +314,7 @@ impl SimDisk {
         state.stuck = false;
     }
 
-    /// After so many calls that need space and find it, all that do fail.
+    /// Space lasts for `after` more calls that need some; every later one fails.
     pub fn arm_no_space(&self, after: u32) {
         let mut state = self.0.lock();
         if !state.space.runs_out() {

@@ -130,7 +130,7 @@ pub enum Content {
     Interrupted {
         /// The version.
         version: usize,
-        /// So many bytes of it are there.
+        /// This many bytes of it are there.
         at: usize,
         /// What is behind them.
         rest: Rest,
@@ -276,7 +276,7 @@ impl Persistence {
         contents
     }
 
-    /// Which of so many unsynced changes of names, in their order, have happened: each set of them that is possible.
+    /// Which of this many unsynced changes of names, in their order, have happened: each set of them that is possible.
     pub fn name_sets(self, changes: usize) -> impl Iterator<Item = Vec<bool>> {
         let sets = match self.names {
             NameOrder::AtOnce => 1,
@@ -308,8 +308,8 @@ impl Persistence {
         self.size == Size::Any && self.order == Order::None
     }
 
-    /// Whether a name that a file is given may be durable only after what was written to the file before.
-    pub fn names_wait(self) -> bool {
+    /// Whether names and lengths become durable only after the data that was written before them.
+    pub fn waits_for_data(self) -> bool {
         self.order == Order::Ordered
     }
 }

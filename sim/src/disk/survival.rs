@@ -133,7 +133,7 @@ pub(super) fn crash(
             let covered = covered_until(atoms, &contents);
             let length = surviving_length(file, drawn_len, disk, owed..=covered);
             let length = if blind::on(Blind::KeepsSizes) { file.lens.len() } else { length };
-            if disk.names_wait() {
+            if disk.waits_for_data() {
                 let settled = length.checked_sub(1).map_or(0, |last| file.lens[last].write);
                 undo_cuts(file, settled, atoms, &mut contents);
             }
@@ -187,7 +187,7 @@ fn interrupted(names: &Names, torn: &[(usize, usize)]) -> String {
 
 /// The write up to which a file's data and length survive in any case: its name is durable, and no name before that.
 pub(super) fn data_owed(media: &Media, inode: usize, disk: Persistence) -> u64 {
-    if !disk.names_wait() {
+    if !disk.waits_for_data() {
         return 0;
     }
     let durable = media.file(inode).named_after;
@@ -290,7 +290,7 @@ fn surviving_names(
         return names;
     }
     let mut kept = draw_names(chooser, disk, changes.len());
-    if disk.names_wait() {
+    if disk.waits_for_data() {
         let data_is_there = |change: &NameChange| {
             (0..media.files.len())
                 .filter_map(|inode| Some((inode, change.data_before(inode)?)))

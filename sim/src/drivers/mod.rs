@@ -217,7 +217,8 @@ pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
 }
 
-/// Runs with a planted bug switched on for this thread; a panic is a violation, or the end of the test bed's credit.
+/// Runs with a planted bug switched on for this thread. A panic of the engine is a violation, one of the test bed makes the run
+/// `HarnessBroken`.
 pub(crate) fn watched(bug: Option<Bug>, run: impl FnOnce() -> Step) -> Step {
     plant::set(bug);
     PANICKED_AT.set(None);

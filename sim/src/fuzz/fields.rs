@@ -5,7 +5,7 @@ use tidewall::{Entry, TagId};
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// So many bytes, or fewer when there are no more.
+    /// This many bytes, or fewer when there are no more.
     pub(super) fn take(&mut self, len: usize) -> &'a [u8] {
         let (head, rest) = self.0.split_at(self.0.len().min(len));
         self.0 = rest;

@@ -195,7 +195,7 @@ fn run(bytes: &[u8]) -> Option<(Vec<Entry>, &[u8])> {
     Some((entries, rest))
 }
 
-/// A number of so many bits, bit by bit.
+/// A number of this many bits, bit by bit.
 fn bits_at(bytes: &[u8], first: usize, width: usize) -> u64 {
     (0..width).fold(0, |number, n| {
         let bit = first + n;

@@ -55,10 +55,11 @@ pub struct Merged {
 }
 
 /// What must be the same in all shards of a campaign.
-const SAME: [&str; 10] = [
+const SAME: [&str; 11] = [
     "sources",
     "driver",
     "profile",
+    "sector_bytes",
     "plant",
     "trace_files",
     "trace_bad_rows",
@@ -226,6 +227,7 @@ fn conclude_coverage(sum: &mut Map<String, Value>) -> usize {
     let is = |name: &str, value: Value| sum.get(name) == Some(&value);
     let of_default_seeds = is("driver", json!("sequential"))
         && is("profile", json!("any"))
+        && is("sector_bytes", Value::Null)
         && is("plant", Value::Null)
         && is("trace_files", json!([]))
         && is("start", json!(0))

@@ -4,7 +4,7 @@ use super::*;
 
 fn summary(shard: &str, more: Value) -> Map<String, Value> {
     let mut summary = json!({
-        "kind": "summary", "driver": "sequential", "profile": "any", "plant": null, "trace_files": [],
+        "kind": "summary", "driver": "sequential", "profile": "any", "sector_bytes": null, "plant": null, "trace_files": [],
         "trace_bad_rows": 0, "sources": "abc", "start": 7, "seeds_asked": 20, "time_asked": null,
         "recheck_percent": 2, "shard": shard, "result": "Survived", "seeds": 10, "rechecked": 1, "diverged": 0,
         "violations": 0, "acked_points_checked": 100, "crashes": 30, "crashes_per_seed": 3.0, "seconds": 1.5,
@@ -92,6 +92,7 @@ fn what_does_not_belong_together_is_refused_by_name() {
     for (name, value) in [
         ("driver", json!("threads")),
         ("profile", json!("byte")),
+        ("sector_bytes", json!(4096)),
         ("plant", json!("W5")),
         ("sources", json!("def")),
         ("start", json!(8)),

@@ -68,7 +68,7 @@ pub(super) enum What {
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Gone,
-    /// So many bytes are left.
+    /// This many bytes are left.
     Cut(usize),
     /// Bits of the byte at this offset are the other way round.
     Flip(usize, u8),
@@ -101,13 +101,13 @@ pub(super) enum Check {
     Fails,
     /// It ends without a panic.
     Returns,
-    /// A tag shows what so many of these points make, at least; they were written in this order.
+    /// A tag shows what this many of these points make, at least; they were written in this order.
     Shows { tag: u32, written: Vec<Point>, least: usize },
     /// The store is not taken for a new one.
     IsNotNew,
     /// After a close nothing is replayed.
     ReplaysNothing,
-    /// So many points are called durable, at least, and no more are in the log.
+    /// This many points are called durable, at least, and no more are in the log.
     IsDurable(u64),
     /// Opening is refused.
     IsRefused,
@@ -121,7 +121,7 @@ pub(super) enum Check {
     IsSilent,
     /// Everything is in blocks, and no segment is in use.
     IsFlushed(u64),
-    /// So many points are in the log, and no buffer waits for a flush.
+    /// This many points are in the log, and no buffer waits for a flush.
     IsAppended(u64),
 }
 

@@ -64,7 +64,7 @@ const REDRAWS: u64 = 6;
 /// Shrinks a failing tape in at most `budget` runs. `None` if the tape does not fail. Deterministic: the same tape gives
 /// the same result on every machine.
 ///
-/// Should a candidate never end, `hung` gets the smallest tape so far; it should report it and end the process.
+/// Should a candidate never end, `hung` gets the last tape that failed; it should report it and end the process.
 pub fn shrink(tape: Tape, setting: Setting<'_>, budget: u64, hung: impl Fn(&Tape) + Sync) -> Option<Shrunk> {
     quiet_panics();
     let best = Mutex::new(tape.clone());

@@ -52,7 +52,7 @@ const HAPPENINGS: &[Concern] = &[
     Concern::Schedule,
 ];
 
-/// A run with so many parts may be worse than what chance finds under the same limits, in so many runs.
+/// A run with this many parts may be worse than what chance finds under the same limits, in this many runs.
 const MANY_PARTS: usize = 10;
 const CHANCES: u64 = 400;
 
@@ -110,7 +110,7 @@ const OTHERS: u32 = 12;
 /// Numbers that a large operation may draw.
 const LARGE: usize = 256;
 
-/// So many parts are worth the search for the limit on what one operation does, and it is raised to this.
+/// This many parts are worth the search for the limit on what one operation does, and it is raised to this.
 const LARGE_PARTS: usize = 3;
 const LARGE_LIMIT: u32 = 3;
 

@@ -32,9 +32,9 @@ pub struct Plan {
     pub errors: &'static [IoKind],
     /// Space runs out, and comes back.
     pub no_space: bool,
-    /// A crash that is set up strikes within so many I/Os that change something: about what two operations do.
+    /// A crash that is set up strikes within this many I/Os that change something: about what two operations do.
     pub crash_within: u32,
-    /// Of the seeds so many in a hundred are run twice, to see that a run is a function of its tape.
+    /// Of the seeds this many in a hundred are run twice, to see that a run is a function of its tape.
     pub recheck_percent: u64,
     /// Stop soon after the first run that fails.
     pub first_only: bool,
@@ -115,7 +115,7 @@ pub struct Report {
     pub diverged: Vec<u64>,
     /// Where the runs of the first of them part, in words.
     pub difference: Option<String>,
-    /// How the control broke, and after how many runs.
+    /// How the control broke, and at which seed.
     pub control: Option<Found>,
     /// Why the campaign says nothing, if that is so.
     pub not_measured: Vec<String>,
@@ -294,7 +294,7 @@ fn runs<S: Subject>(plan: &Plan) -> Sum {
     };
     watch(
         plan.jobs.get(),
-        |seed| hung::<S>(seed),
+        |seed| hung::<S>(&format!("the run of seed {seed}")),
         |jobs| {
             std::thread::scope(|scope| {
                 let work = &work;
@@ -310,8 +310,8 @@ fn runs<S: Subject>(plan: &Plan) -> Sum {
 }
 
 /// A thread that is caught in a run cannot be stopped, but it can be named.
-fn hung<S: Subject>(seed: u64) {
-    eprintln!("{}: the run of seed {seed} does not end", std::any::type_name::<S>());
+fn hung<S: Subject>(what: &str) {
+    eprintln!("{}: {what} does not end", std::any::type_name::<S>());
     std::process::exit(1);
 }
 
@@ -333,7 +333,7 @@ pub fn shrink<S: Subject>(tape: Tape, plan: &Plan) -> Option<Outcome> {
     };
     let (made, _) = watch(
         1,
-        |_| hung::<S>(0),
+        |_| hung::<S>("a candidate of the shrinker"),
         |jobs| {
             let check = |candidate| {
                 jobs.begin(0, 0);
@@ -372,13 +372,8 @@ impl fmt::Display for Report {
             .map(|fault| format!("{} {}", fault.name(), self.faults.of(*fault).fired));
         writeln!(f, "  struck      {}", fired.collect::<Vec<_>>().join(", "))?;
         if let Some(control) = &self.control {
-            let (runs, violation) = (control.seed + 1, &control.violation);
-            writeln!(
-                f,
-                "  control     a disk that ignores syncs fails at seed {}: {:?}",
-                runs - 1,
-                violation.verdict
-            )?;
+            let (seed, verdict) = (control.seed, control.violation.verdict);
+            writeln!(f, "  control     a disk that ignores syncs fails at seed {seed}: {verdict:?}")?;
         }
         for reason in &self.not_measured {
             writeln!(f, "  NOT MEASURED: {reason}")?;

@@ -57,7 +57,7 @@ impl fmt::Display for Certificate {
     }
 }
 
-/// So many operations of the run of a seed, without what else happens in it.
+/// This many operations of the run of a seed, without what else happens in it.
 pub fn story<S: Subject>(seed: u64, operations: u64) -> Vec<S::Op> {
     let mut chooser = Chooser::from_seed(seed);
     let mut state = S::State::default();

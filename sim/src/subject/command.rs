@@ -23,12 +23,12 @@ struct Command {
 enum Instead {
     /// One run again, I/O by I/O
     Replay {
-        /// Its seed; what else the campaign was asked for has to be said again
+        /// Its seed; repeat the other options of the campaign
         seed: u64,
     },
     /// Every crash of short stories, every image that may survive it, and the same in the openings after that
     Certify {
-        /// So many stories, drawn from the seeds 0, 1, …
+        /// This many stories, drawn from the seeds 0, 1, …
         #[arg(long, default_value_t = 20)]
         stories: u64,
         /// Operations of a story
@@ -49,7 +49,7 @@ struct Asked {
     /// The first seed
     #[arg(long, global = true, value_name = "SEED")]
     start: Option<u64>,
-    /// No new run is begun after so many seconds
+    /// No new run is begun after this many seconds
     #[arg(long, global = true, value_name = "SECONDS")]
     time: Option<u64>,
     /// Threads
@@ -65,7 +65,7 @@ struct Asked {
     /// Operations of a run, at most
     #[arg(long, global = true)]
     operations: Option<u32>,
-    /// A crash that is set up strikes within so many I/Os
+    /// A crash that is set up strikes within this many I/Os
     #[arg(long, global = true, value_name = "N")]
     crash_within: Option<u32>,
 }
@@ -74,9 +74,9 @@ struct Asked {
 enum Faults {
     /// The power fails, and nothing else does
     Default,
-    /// Any call may fail, a failed sync is never made good, space runs out
+    /// Any call may fail, too, a failed sync is never made good, and space may run out
     Errors,
-    /// Besides, an interrupted write may leave zeros or noise in all of its sector
+    /// As `errors`; an interrupted write may also leave zeros or noise in all of its sector
     Harsh,
 }
 

@@ -100,7 +100,7 @@ pub enum Ack {
     Refused,
     /// Readers see it. A crash may take it, and then everything after it.
     Accepted,
-    /// This operation and every accepted one before it survive any crash.
+    /// This operation survives any crash, and so does every accepted one before it in its lane; in all lanes, if it has none.
     Durable,
 }
 
@@ -190,7 +190,7 @@ pub struct Draw<'a> {
 }
 
 impl Draw<'_> {
-    /// Of this run so many operations were drawn before this one: no other has the number.
+    /// Of this run this many operations were drawn before this one: no other has the number.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -205,7 +205,7 @@ impl Draw<'_> {
         self.chooser.between(Concern::Data, low, high)
     }
 
-    /// True in so many of 100 cases.
+    /// True in this many of 100 cases.
     pub fn percent(&mut self, share: u32) -> bool {
         self.chooser.chance(Concern::Data, share * 256 / 100)
     }
@@ -215,7 +215,7 @@ impl Draw<'_> {
         self.chooser.pick(Concern::Data, from)
     }
 
-    /// So many bytes that no other operation of the run has, and of which none is zero: bytes of nobody are told from them.
+    /// `len` bytes, none of them zero, that no other operation of the run has: they cannot be taken for bytes that nobody wrote.
     pub fn bytes(&self, len: usize) -> Bytes {
         let mut mix = SplitMix::new(self.number, 0);
         Bytes((0..len).map(|_| mix.below(255) as u8 + 1).collect())

@@ -41,9 +41,9 @@ impl Plug {
         drop(files);
     }
 
-    /// The call that was made does not return; or, on the way to the driver, with what it would have returned if nothing were
-    /// wrong, should that be known.
-    fn end<R>(&self, vain: Option<R>) -> io::Result<R> {
+    /// The power is off: unwinds the caller's stack. While that is under way already the call returns what was `pretended`, as if it had
+    /// worked, or an error if there is nothing to pretend.
+    fn end<R>(&self, pretended: Option<R>) -> io::Result<R> {
         let was_over = self.0.lock().disk.is_none();
         self.pull();
         let on_the_way = match self.0.lock().ending {
@@ -52,28 +52,28 @@ impl Plug {
             Ending::Fail => return Err(power_is_off()),
         };
         if on_the_way {
-            return vain.ok_or_else(power_is_off);
+            return pretended.ok_or_else(power_is_off);
         }
         resume_unwind(Box::new(PowerFailed))
     }
 
-    fn call<R>(&self, vain: Option<R>, call: impl FnOnce(&SimDisk) -> io::Result<R>) -> io::Result<R> {
+    fn call<R>(&self, pretended: Option<R>, call: impl FnOnce(&SimDisk) -> io::Result<R>) -> io::Result<R> {
         let disk = self.0.lock().disk.clone();
-        let Some(disk) = disk else { return self.end(vain) };
+        let Some(disk) = disk else { return self.end(pretended) };
         let result = call(&disk);
-        if result.is_err() && disk.is_dead() { self.end(vain) } else { result }
+        if result.is_err() && disk.is_dead() { self.end(pretended) } else { result }
     }
 
     fn call_file<R>(
         &self,
         number: usize,
-        vain: Option<R>,
+        pretended: Option<R>,
         call: impl FnOnce(&dyn DiskFile) -> io::Result<R>,
     ) -> io::Result<R> {
         let file = self.0.lock().files.get(number).cloned().flatten();
         match file {
-            Some(file) => self.call(vain, |_| call(&*file)),
-            None => self.end(vain),
+            Some(file) => self.call(pretended, |_| call(&*file)),
+            None => self.end(pretended),
         }
     }
 }

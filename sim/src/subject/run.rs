@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Crashes in an opening, in the opening after that, and in the one after that.
 const DEPTH: u32 = 3;
 
-/// A crash that is set up as soon as the store is open strikes within so many I/Os that change something.
+/// A crash that is set up as soon as the store is open strikes within this many I/Os that change something.
 const SOON: u32 = 4;
 
 /// Times that an opening may fail because a call of the disk did.
@@ -243,7 +243,7 @@ impl<'a, S: Subject> Run<'a, S> {
         Ok(())
     }
 
-    /// The power will fail at one of so many I/Os that change something, before or after it.
+    /// The power will fail at one of this many I/Os that change something, before or after it.
     fn arm_crash(&mut self, within: u32) {
         let away = self.chooser.below(Concern::Crash, within);
         let when = self.chooser.pick(Concern::Crash, &[When::Before, When::After]);

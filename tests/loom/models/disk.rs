@@ -80,13 +80,13 @@ impl MemDisk {
         state.files.iter_mut().for_each(Bytes::sync);
     }
 
-    /// So many syncs fail from now on. What one of a file should have covered is taken for clean, as Linux does: no later sync
+    /// This many syncs fail from now on. What one of a file should have covered is taken for clean, as Linux does: no later sync
     /// covers it. One of the directory takes back all names that were not durable.
     pub(super) fn fail_syncs(&self, count: usize) {
         self.state().failing_syncs = count;
     }
 
-    /// So many writes fail from now on, and change nothing.
+    /// This many writes fail from now on, and change nothing.
     pub(super) fn fail_writes(&self, count: usize) {
         self.state().failing_writes = count;
     }

@@ -67,7 +67,7 @@ pub(super) fn try_append(log: &Log, number: usize) -> Result<Option<Lsn>> {
     try_append_points(log, number, 1)
 }
 
-/// As [`try_append`], a frame of so many points, each of which takes its eight bytes: no two values have anything in common.
+/// As [`try_append`], a frame of this many points, each of which takes its eight bytes: no two values have anything in common.
 pub(super) fn try_append_points(log: &Log, number: usize, points: usize) -> Result<Option<Lsn>> {
     let value = |at: usize| f64::from_bits((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let entry = |at| Entry { ts_us: number as i64, value: value(at), quality: 192 };

@@ -2,7 +2,7 @@
 //!
 //! loom runs the body of a model again and again, each time with another order of what its threads do and with another
 //! of the values that a weak memory may show them, until no order is left that could make a difference - or, with a
-//! bound, none with at most so many preemptions.
+//! bound, none with at most this many preemptions.
 //!
 //! | file | kernel |
 //! |---|---|

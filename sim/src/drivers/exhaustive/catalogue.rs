@@ -22,7 +22,7 @@ use tidewall::plant::Bug;
 pub struct Bounds {
     /// Operations of the longer stories.
     pub ops: usize,
-    /// Every story of so many operations and fewer is explored, whatever it is.
+    /// Every story of this many operations and fewer is explored, whatever it is.
     pub short: usize,
     /// Number of longer stories.
     pub stories: usize,

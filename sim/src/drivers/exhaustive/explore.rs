@@ -108,7 +108,7 @@ impl Explorer {
         }
     }
 
-    /// An explorer that remembers so many crashes and gives up at the next one, with the verdict `NotMeasured`.
+    /// An explorer that remembers this many crashes and gives up at the next one, with the verdict `NotMeasured`.
     pub fn limit(self, limit: usize) -> Explorer {
         Explorer { limit, ..self }
     }
@@ -210,10 +210,10 @@ impl Explorer {
                 self.trail.push(Level { chooser: chooser.clone(), cut });
                 if is_behind {
                     let same = BTreeSet::from([state]);
-                    let goal = Goal { states: &same, else_story: CHANGES };
+                    let goal = Goal { states: &same, else_story: CHANGED_STORY };
                     self.level(&crashed, &after, depth, Some(goal))?;
                 } else {
-                    self.level(&crashed, duty, depth, Some(Goal { states, else_story: DIVERGES }))?;
+                    self.level(&crashed, duty, depth, Some(Goal { states, else_story: DIVERGED_STORY }))?;
                 }
                 self.trail.pop();
             }
@@ -281,8 +281,8 @@ struct Goal<'a> {
     else_story: &'static str,
 }
 
-pub(super) const DIVERGES: &str = "a crash in recovery led to what no single crash could have given";
-pub(super) const CHANGES: &str = "recovering again changed what the store shows";
+pub(super) const DIVERGED_STORY: &str = "a crash in recovery led to what no single crash could have given";
+pub(super) const CHANGED_STORY: &str = "recovering again changed what the store shows";
 
 pub(super) fn not_idempotent(story: &str) -> Violation {
     Violation::new(Verdict::Lost, "I10", story)

@@ -32,7 +32,7 @@ use std::sync::Arc;
 const DEEPEST: usize = 8;
 
 /// Changing I/Os among which a tape can choose one to fail at; there are fewer in any story and in any recovery.
-const CHANGES: u32 = 1 << 12;
+const CHANGES_MAX: u32 = 1 << 12;
 
 /// Runs one tape: a story, a crash in it, and what follows from there.
 pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
@@ -64,7 +64,7 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
         [one] => *one,
         several => chooser.lock().pick(Concern::Shape, several),
     };
-    let cut_at = chooser.lock().below(Concern::Crash, CHANGES);
+    let cut_at = chooser.lock().below(Concern::Crash, CHANGES_MAX);
     timeline.note(&[u64::from(cut_at)], || match cut_at {
         0 => format!("STORY    {story}, and then the power fails"),
         _ => format!("STORY    {story}, and the power fails at change {cut_at}"),
@@ -87,7 +87,7 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
     while crashes.len() <= DEEPEST {
         timeline.note(&[], || "POWER CUT  what survives is decided when somebody looks".into());
         let (crashed, duty) = crashes.last().expect("there was a crash");
-        let cut = chooser.lock().below(Concern::Crash, CHANGES);
+        let cut = chooser.lock().below(Concern::Crash, CHANGES_MAX);
         // Twice: what is decided only on the way can be told only at the end.
         let decided = crashed.disk(chooser.clone(), Timeline::default());
         let first = recovery(&decided, cut, &story, duty, &Timeline::default());
@@ -104,7 +104,7 @@ fn one(chooser: &SharedChooser, setting: Setting<'_>, timeline: &Timeline, count
             counts.acked_points_checked += duty.model.acked_points();
             counts.points_checked += recovered.duty.model.acked_points();
             if shown.is_some_and(|shown| shown != recovered.state) {
-                return Err(explore::not_idempotent(explore::CHANGES));
+                return Err(explore::not_idempotent(explore::CHANGED_STORY));
             }
             if cut == 0 {
                 return converges(&crashes, recovered.state, &story, disk);
@@ -137,9 +137,7 @@ fn converges(crashes: &[(Crashed, Duty)], state: u128, story: &Story, disk: Pers
     for (crashed, duty) in &crashes[..crashes.len() - 1] {
         let mut explorer = Explorer::new(story.geometry.config(), disk, 0);
         if !explorer.explore(crashed, duty)?.contains(&state) {
-            return Err(explore::not_idempotent(
-                "a crash in recovery led to what no single crash could have given",
-            ));
+            return Err(explore::not_idempotent(explore::DIVERGED_STORY));
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ const SHARED: u32 = 1;
 /// Times of one tag lie so far apart that the clients' points in the shared tag alternate.
 const SLOT_US: i64 = 16;
 
-/// An overwritten point is among the latest so many of its tag.
+/// An overwritten point is among this many latest ones of its tag.
 const OVERWRITTEN: u32 = 6;
 
 /// Sends all batches; ends when the last one is acknowledged.

@@ -32,7 +32,7 @@ struct Key {
     client: u32,
     /// (batch, bits of the value), in the order of the batches.
     writes: Vec<(u32, u64)>,
-    /// So many of them must have had their effect.
+    /// This many of them must have had their effect.
     floor: usize,
     /// The floor that acknowledgements alone have set.
     acked: usize,

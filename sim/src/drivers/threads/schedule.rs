@@ -22,7 +22,7 @@ const STEPS: [u32; 3] = [1000, 200, 4000];
 #[derive(Debug)]
 enum Mode {
     Random,
-    /// Another thread in so many of 256 steps.
+    /// Another thread in this many of 256 steps.
     Sticky {
         share: u32,
     },

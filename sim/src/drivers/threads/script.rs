@@ -50,7 +50,7 @@ impl Life {
     /// `streams` is the store's, which no reopening changes; `clock` gives each writer its times.
     pub(super) fn draw(chooser: &mut Chooser, geometry: &Config, clock: &mut i64) -> Life {
         let shape = Concern::Shape;
-        // At most 8: what settles a life at its end fills a batch with one call of so many points.
+        // At most 8: what settles a life at its end fills a batch with one call of this many points.
         let batch_points = chooser.pick(shape, &[3, 1, 2, 8]);
         let mut config = Config {
             durability: if chooser.chance(shape, 24) { Durability::Immediate } else { Durability::Batched },
@@ -135,7 +135,7 @@ fn draw_writer(chooser: &mut Chooser, writer: u32, clock: &mut i64) -> Vec<Op> {
     })
 }
 
-/// So many operations of one thread, or as many as the tape has. The plainest one is none at all, so that what shrinks
+/// This many operations of one thread, or as many as the tape has. The plainest one is none at all, so that what shrinks
 /// tapes can take one away and leave the others to the threads that had them.
 fn draw_ops(ops: u32, chooser: &mut Chooser, mut draw: impl FnMut(&mut Chooser) -> Option<Op>) -> Vec<Op> {
     let one = |_| chooser.begin_operation().then(|| draw(chooser));

@@ -92,7 +92,7 @@ pub enum Look {
     Io { glyph: &'static str, failed: bool },
     /// A stretch in which something is in the page cache only.
     Unsynced,
-    /// A stretch in which so many points are promised.
+    /// A stretch in which this many points are promised.
     Promised,
     /// A note.
     Note,
