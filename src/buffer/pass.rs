@@ -40,11 +40,11 @@ impl Buffers {
             Tails::All => &[Pass::Waiting, Pass::Tails(Tails::All), Pass::Lanes, Pass::Tails(Tails::All)],
         };
         for pass in passes {
-            let mut from = 0;
+            let (mut from, mut stopped_at) = (0, None);
             while let Drained::NeedsRoom { frame_bytes } = match pass {
                 Pass::Waiting => self.append_waiting(&mut from, append)?,
                 Pass::Tails(which) => self.append_tails(*which, &mut from, append)?,
-                Pass::Lanes => self.append_lanes(&mut from, append)?,
+                Pass::Lanes => self.append_lanes(&mut stopped_at, append)?,
             } {
                 make_room(frame_bytes)?;
             }
@@ -126,11 +126,12 @@ impl Buffers {
     /// Appends what waits in the lanes, from there. Where a buffer of a shard has something for the log, which comes first,
     /// what waits for that shard goes to the buffers instead, so that a pass has to follow.
     ///
-    /// Says in `from` how far it has come, counting the inboxes lane by lane. It never stops three times at one of them, and what writers
-    /// put into those behind it is not its business: so it ends, however fast they are.
-    fn append_lanes(&self, from: &mut usize, append: &mut AppendBatch) -> Result<Drained> {
+    /// Goes on where it has `stopped_at`, counting the inboxes lane by lane, and says where it stops. It never stops three times at
+    /// one of them, and what writers put into those behind it is not its business: so it ends, however fast they are.
+    fn append_lanes(&self, stopped_at: &mut Option<usize>, append: &mut AppendBatch) -> Result<Drained> {
         let shards = self.shards.len();
-        let lanes = self.lanes.iter().flat_map(|lanes| lanes.used_from(*from / shards));
+        let from = stopped_at.unwrap_or(0);
+        let lanes = self.lanes.iter().flat_map(|lanes| lanes.used_from(from / shards));
         for lane in lanes.skip(plant::on(Bug::T3).into()) {
             let mut lane = lane.lock();
             let first_of_lane = lane.number() * shards;
@@ -149,12 +150,13 @@ impl Buffers {
             let drained = drained?;
             if drained != Drained::All {
                 let left = lane.next_unlogged(first).expect("what had no room still waits");
-                let stopped_before = *from == first_of_lane + left;
-                if stopped_before {
+                let at = first_of_lane + left;
+                let again = *stopped_at == Some(at);
+                if again {
                     // To the buffers, for the pass that follows: who fills this inbox again must not keep this one here.
                     self.take_in(&mut lane, left, Inbound::All);
                 }
-                *from = first_of_lane + left + usize::from(stopped_before || plant::on(Bug::B13));
+                *stopped_at = Some(at + usize::from(again || plant::on(Bug::B13)));
                 return Ok(drained);
             }
         }
