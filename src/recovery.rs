@@ -195,6 +195,7 @@ pub(crate) fn recover(
         version.apply(&switch);
         manifest = ManifestWriter::replace(disk, health, config, &version, manifest.next_number())?;
     }
+    streams.iter().for_each(|stream| stream.log.prove());
     opening.report.orphans_removed = remove_orphans(&**disk, &opening.names, &version);
     Ok(Recovered { version, streams, manifest, report: opening.report })
 }
@@ -317,6 +318,7 @@ impl Opening<'_> {
             checkpoint_lsn: version.streams[stream].checkpoint_lsn,
         };
         let log = Log::new(disk.clone(), health.clone(), config, start);
+        log.prove_nothing_above(plan.rewrite_from);
         let buffers = Buffers::new(config);
         self.replay(&plan, version, &buffers, &log)?;
         if plan.has_tail() {

@@ -116,6 +116,8 @@ struct State {
     staging: Vec<u8>,
     staging_offset: u64,
     marks: Watermarks,
+    /// No frame says of anything at or above this that it is durable.
+    proof_max: Lsn,
     /// What the turn to do I/O consists of; `None` while a thread has it.
     io: Option<Io>,
     /// Number of the last sync that has begun,
@@ -153,6 +155,7 @@ impl Log {
             staging: Vec::new(),
             staging_offset: 0,
             marks,
+            proof_max: Lsn(u64::MAX),
             io: Some(Io { files: start.files, bytes: Vec::new() }),
             sync_number: 0,
             covering: start.durable_lsn,
@@ -171,6 +174,18 @@ impl Log {
             durable: AtomicU64::new(start.durable_lsn.0),
             places: [Event::new(), Event::new(), Event::new()],
         }
+    }
+
+    /// Until [`prove`](Log::prove) no frame says of anything at or above `lsn` that it is durable: while recovery writes a tail again
+    /// it is so in an epoch only that may never become part of the log. A frame that called it durable would have the next recovery
+    /// miss it, if this one does not come to its end.
+    pub(crate) fn prove_nothing_above(&self, lsn: Lsn) {
+        self.lock().proof_max = lsn;
+    }
+
+    /// The manifest says that this epoch is part of the log.
+    pub(crate) fn prove(&self) {
+        self.lock().proof_max = Lsn(u64::MAX);
     }
 
     fn lock(&self) -> Guard<'_, State> {
@@ -205,7 +220,11 @@ impl Log {
             generation: state.generation,
             count: batch.count,
             first_lsn,
-            durable_lsn: if plant::on(Bug::A1) { first_lsn } else { state.marks.durable },
+            durable_lsn: if plant::on(Bug::A1) {
+                first_lsn
+            } else {
+                state.marks.durable.min(state.proof_max)
+            },
         };
         frame::put(&mut state.staging, &header, batch.payload);
         state.marks.appended = header.end_lsn();
