@@ -105,8 +105,15 @@ impl Disk for RealDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
+            // Through a link, as `open` goes: a file that is not listed would be taken for one that is not there.
+            let is_file = match fs::metadata(entry.path()) {
+                Ok(metadata) => metadata.is_file(),
+                // A link that leads nowhere, or a file that has been removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            };
             // A name that is not UTF-8, or a folder, is none of ours.
-            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+            if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
                 names.push(name);
             }
         }

@@ -5,8 +5,8 @@ use parking_lot::Mutex;
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tidewall::Config;
-use tidewall::disk::OpenMode;
+use tidewall::disk::{OpenMode, RealDisk};
+use tidewall::{Config, Engine};
 
 #[test]
 fn a_chunk_is_opened_once_however_often_it_is_read() {
@@ -112,4 +112,25 @@ fn a_replacement_of_the_manifest_begins_in_a_file_of_its_own() {
     let hook = |op, _: &str| if op == Op::Rename { Err(Error::other("injected")) } else { Ok(()) };
     assert_read_only(store.try_open_hooked(hook), "rename of MANIFEST.next: injected");
     store.open();
+}
+
+#[test]
+fn a_store_of_links_is_the_store_that_they_lead_to() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = || Engine::open(Arc::new(RealDisk::new(dir.path()).unwrap()), small()).unwrap();
+    let engine = open();
+    engine.write_batch(&points(1, 50)).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let link = entry.unwrap().path();
+        let file = elsewhere.path().join(link.file_name().unwrap());
+        std::fs::rename(&link, &file).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+    }
+    std::os::unix::fs::symlink(elsewhere.path().join("nothing"), dir.path().join("chunk-00000077.tw"))
+        .unwrap();
+    let engine = open();
+    assert!(!engine.recovery_report().created);
+    assert_holds(&engine, 1, &points(1, 50));
 }
