@@ -58,6 +58,8 @@ const STRIDE: usize = 512;
 
 /// Bytes of a block's field.
 const BLOCK_BYTES: usize = 65;
+/// Blocks of a store, at most: a record has its length in 32 bits, and the first one of a file names all blocks, besides some KB.
+pub(crate) const BLOCKS_MAX: usize = (u32::MAX as usize - (1 << 24)) / BLOCK_BYTES;
 
 const GEOMETRY: u8 = 1;
 const EPOCH: u8 = 2;

@@ -145,3 +145,20 @@ impl Store {
         Ok(state.open.entry(chunk).or_insert(file).clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemDisk;
+
+    #[test]
+    fn no_more_chunks_are_kept_open_than_a_process_can_afford() {
+        let disk = Arc::new(MemDisk::new());
+        let store = Store::new(disk.clone(), Version::default(), 0);
+        for number in 0..2 * OPEN_CHUNKS_MAX as u64 + 1 {
+            disk.open(&chunk::name(number), OpenMode::Create).unwrap();
+            store.file(number).unwrap();
+            assert!(store.state.lock().open.len() <= OPEN_CHUNKS_MAX);
+        }
+    }
+}

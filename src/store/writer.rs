@@ -181,6 +181,8 @@ pub(crate) struct ManifestWriter {
     /// The next record goes here.
     end: u64,
     next_number: u64,
+    /// Blocks that it names.
+    blocks: usize,
     /// Bytes at which the file is replaced.
     replace_at: u64,
 }
@@ -231,6 +233,7 @@ impl ManifestWriter {
             file,
             end,
             next_number: number + 1,
+            blocks: version.blocks().count(),
             replace_at: config.manifest_bytes.max(2 * end),
         })
     }
@@ -243,17 +246,22 @@ impl ManifestWriter {
     /// Writes an edit behind the others. It is not durable yet.
     ///
     /// # Errors
-    /// `Io`: the edit is in doubt, the next one is written over it. `ReadOnly` after a failed sync: the record before
+    /// `Io`: the edit is in doubt, the next one is written over it; `FileTooLarge` if the store would have too many blocks, and nothing
+    /// is written. `ReadOnly` after a failed sync: the record before
     /// this one may never reach the disk, and one behind it would say that it had (I8).
     pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
         if !plant::on(Bug::R4) {
             self.health.check()?;
+        }
+        if self.blocks + edit.blocks.len() > manifest::BLOCKS_MAX {
+            return Err(Error::io("write", manifest::NAME, ErrorKind::FileTooLarge.into()));
         }
         let record = manifest::encode(edit, self.next_number, self.sector_bytes);
         let written = self.file.write_at(self.end, &record);
         self.next_number += u64::from(written.is_ok() || plant::on(Bug::F9));
         written.map_err(|error| Error::io("write", manifest::NAME, error))?;
         self.end += record.len() as u64;
+        self.blocks += edit.blocks.len();
         Ok(())
     }
 
@@ -285,5 +293,44 @@ impl ManifestWriter {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::BlockRef;
+    use super::*;
+    use crate::disk::MemDisk;
+    use crate::lsn::Lsn;
+    use crate::point::TagId;
+
+    #[test]
+    fn more_blocks_than_a_record_can_name_are_refused_before_anything_is_written() {
+        let (disk, health): (Arc<dyn Disk>, _) = (Arc::new(MemDisk::new()), Arc::new(Health::new()));
+        let config = Config::default();
+        let mut writer = ManifestWriter::replace(&disk, &health, &config, &Version::default(), 1).unwrap();
+        let block = BlockRef {
+            tag: TagId::new(1).unwrap(),
+            chunk: 1,
+            offset: 4096,
+            len: 100,
+            crc: 0,
+            count: 1,
+            first_lsn: Lsn(0),
+            end_lsn: Lsn(1),
+            first_ts: 0,
+            last_ts: 0,
+        };
+        let edit = Edit { blocks: vec![block; 2], ..Edit::default() };
+        writer.blocks = manifest::BLOCKS_MAX - 3;
+        writer.append(&edit).unwrap();
+        let end = writer.end;
+        let error = writer.append(&edit).unwrap_err();
+        assert!(
+            matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::FileTooLarge),
+            "{error}"
+        );
+        assert!(error.is_transient() && writer.end == end);
+        writer.append(&Edit { blocks: vec![block], ..Edit::default() }).unwrap();
     }
 }
