@@ -33,8 +33,13 @@ impl Unreported {
         if matches!(error, Error::Closed) || plant::on(Bug::W20) {
             return;
         }
+        if plant::on(Bug::R10) {
+            self.some.store(true, Ordering::Release);
+        }
         self.first.lock().get_or_insert(error);
-        self.some.store(true, Ordering::Release);
+        if !plant::on(Bug::R10) {
+            self.some.store(true, Ordering::Release);
+        }
     }
 
     /// Whether there is one.
@@ -48,8 +53,11 @@ impl Unreported {
             return Ok(());
         }
         let mut first = self.first.lock();
+        let error = first.take();
+        let first = (!plant::on(Bug::R11)).then_some(first);
         self.some.store(false, Ordering::Release);
-        first.take().map_or(Ok(()), Err)
+        drop(first);
+        error.map_or(Ok(()), Err)
     }
 }
 

@@ -153,6 +153,8 @@ bugs! {
     R7: "close does not wake the background threads that it waits for",
     R8: "the last task of a call is announced without the lock of who is falling asleep over it",
     R9: "close does not wait for the writers that have looked at its flag and not yet left a mark",
+    R10: "an error of a background thread is announced before it is there to be reported",
+    R11: "who reports an error of a background thread takes the announcement back when the next error may be there already",
     S1: "recovery believes the unproven tail without making it durable again",
     S2: "a point may be added to the segment that recovery has to spare",
     SV1: "the collector of the service driver acknowledges a batch when it comes in, before any sync",

@@ -164,13 +164,13 @@ pub fn run(chooser: Chooser, setting: Setting<'_>) -> Outcome {
 pub fn of(bug: Bug) -> Option<Driver> {
     use Bug::{
         B10, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, C14, H2, L1, R1, R2, R3, R4, R5, R6, R7,
-        R8, R9, SV1, SV2, T1, T2, T4, T5, T6, T7, W16, W17, W20,
+        R8, R9, R10, R11, SV1, SV2, T1, T2, T4, T5, T6, T7, W16, W17, W20,
     };
     match bug {
         SV1 | SV2 => Some(Driver::Service),
         C1 | C2 | C3 | C4 | C5 | C6 | C7 | C8 | C9 | C10 | C11 | C12 | C14 | L1 | R2 | R3 | R4 | R5 | R7
         | R8 | R9 | T1 | T2 | T5 | T6 | T7 | W16 | W17 | W20 => Some(Driver::Threads),
-        B10 | C13 | H2 | R1 | R6 | T4 => None,
+        B10 | C13 | H2 | R1 | R6 | R10 | R11 | T4 => None,
         _ => Some(Driver::Sequential),
     }
 }
