@@ -12,13 +12,13 @@ use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::plant::{self, Bug};
 use crate::point::{Entry, Point, TagId};
-use crate::sync::{Arc, AtomicU64, Guard, Mutex, Ordering, Rank};
+use crate::sync::{Arc, AtomicU64, Guard, IS_CHECKED, Mutex, Ordering, Rank};
 use rustc_hash::FxHashMap;
 use std::ops::RangeBounds;
 use std::slice;
 
 /// A long call lets go of its lane after this many runs: who reads or syncs may be waiting for it.
-const RUNS_HELD: usize = 512;
+const RUNS_HELD: usize = if IS_CHECKED { 2 } else { 512 };
 /// Logged points in the lanes are much from this fraction, a fourth, of one inbox for each shard on.
 const MUCH_LOGGED_SHARE: usize = 4;
 

@@ -551,6 +551,17 @@ fn a_pass_goes_no_further_than_a_frame_for_which_there_is_no_room() {
 }
 
 #[test]
+fn a_call_with_more_runs_than_share_a_lock_is_accepted_whole() {
+    let buffers = Buffers::new(&Config::default());
+    let points: Vec<_> = (1..=2_000).map(|tag| Point::new(tag, 1, 0.5)).collect();
+    buffers.accept(points.chunks(1), || Ok(()), || ()).unwrap();
+    assert_eq!(buffers.points(), 2_000);
+    for tag in 1..=2_000 {
+        assert_eq!(buffers.recent(tag_id(tag), &.., || ()).0.points(), 1, "tag {tag}");
+    }
+}
+
+#[test]
 fn a_pass_over_the_lanes_ends_however_fast_their_inboxes_fill_again() {
     // Nothing becomes a run.
     let (inbox_points, batch_points, segment_bytes) = (800, 10_000, 4 << 10);

@@ -540,6 +540,15 @@ mod tests {
         run.bytes.to_vec()
     }
 
+    /// Their count has a byte.
+    #[test]
+    fn a_long_run_has_as_many_exceptions_as_can_be_counted() {
+        for silent in [254, 255, 256, 257, 300, 512] {
+            let value = |n: usize| if n < silent { f64::NAN } else { n as f64 / 10.0 };
+            there_and_back(&entries((0..16 * 512).map(value)));
+        }
+    }
+
     #[test]
     fn a_sensor_that_ticks_and_measures_in_hundredths_takes_a_byte_a_point() {
         let walk =

@@ -181,7 +181,11 @@ impl Run<'_> {
     ) -> Result<(Engine, SimDisk), Violation> {
         let (mut depth, mut retries) = (0, 0);
         loop {
-            if depth < DEPTH && self.chooser.chance(Concern::Crash, 40) && !blind::on(Blind::SparesRecoveries)
+            // What an opening that failed has left is a state of its own.
+            let crashes = if retries > 0 { 128 } else { 40 };
+            if depth < DEPTH
+                && self.chooser.chance(Concern::Crash, crashes)
+                && !blind::on(Blind::SparesRecoveries)
             {
                 let (away, when) = (self.chooser.below(Concern::Crash, 20), self.when());
                 disk.arm_crash(away, when);

@@ -99,6 +99,14 @@ pub(super) struct Read {
     pub(super) view: View,
 }
 
+/// One answer of `latest`.
+#[derive(Clone, Debug)]
+pub(super) struct Latest {
+    pub(super) tag: u32,
+    pub(super) begin: u64,
+    pub(super) point: Option<(i64, Value)>,
+}
+
 /// One tag in one life of the machine.
 pub(super) struct TagHistory<'a> {
     pub(super) tag: u32,
@@ -185,6 +193,32 @@ impl TagHistory<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Judges an answer of `latest`: no point that was there before it was asked for is later, and it is a point that was written, and
+    /// not overwritten before that.
+    pub(super) fn judge_latest(&self, latest: &Latest) -> Result<(), Violation> {
+        let before = || self.writes.iter().filter(|write| write.end < latest.begin);
+        let owed = before().map(|write| write.ts_us).chain(self.base.keys().copied()).max();
+        if latest.point.map(|(ts_us, _)| ts_us) < owed && !blind::on(Blind::AcceptsLoss) {
+            let story = format!(
+                "tag {}: the latest point is {:?}, there was one at {owed:?}",
+                self.tag, latest.point
+            );
+            return Err(Violation::new(Verdict::Lost, "accepted points are visible", story));
+        }
+        let Some((ts_us, value)) = latest.point else { return Ok(()) };
+        let of_key = || before().filter(|write| write.ts_us == ts_us);
+        let written = self.writes.iter().find(|write| write.value == value && write.ts_us == ts_us);
+        let may_be = match written {
+            Some(own) => own.fate != Fate::Refused && !of_key().any(|other| own.precedes(other)),
+            None => self.base.get(&ts_us) == Some(&value) && of_key().next().is_none(),
+        };
+        if may_be || blind::on(Blind::AcceptsInvention) {
+            return Ok(());
+        }
+        let story = format!("tag {}: the latest point is {value:?} at {ts_us}, which it cannot be", self.tag);
+        Err(Violation::new(Verdict::Invented, "I5", story))
     }
 
     /// Whether one order of the writes of each key explains all the answers, and what was `recovered`: where all writes are
@@ -319,6 +353,29 @@ mod tests {
         writes.iter_mut().for_each(|write| write.acked = true);
         assert!(judge(&writes, 2));
         assert!(!judge(&writes, 1), "the other order");
+    }
+
+    #[test]
+    fn the_latest_point_is_one_that_was_there_and_none_that_was_there_is_later() {
+        let mut writes = [write(1, 10, 20), write(2, 30, 40), write(3, 50, u64::MAX)];
+        writes[2].ts_us = 7;
+        writes[2].fate = Fate::InDoubt;
+        let base = View::from([(-1, 100.0.into()), (0, 101.0.into())]);
+        let history = TagHistory { tag: 1, base: &base, writes: writes.iter().collect() };
+        let judge = |begin, point: Option<(i64, u32)>| {
+            let point = point.map(|(ts_us, value)| (ts_us, f64::from(value).into()));
+            history.judge_latest(&Latest { tag: 1, begin, point }).map_err(|violation| violation.verdict)
+        };
+        assert_eq!(
+            [(5, 101), (15, 1), (15, 101), (45, 2)].map(|(at, value)| judge(at, Some((0, value)))),
+            [Ok(()); 4]
+        );
+        assert_eq!(judge(55, Some((7, 3))), Ok(()), "it may have been accepted");
+        assert_eq!(judge(5, None), Err(Verdict::Lost));
+        assert_eq!(judge(5, Some((-1, 100))), Err(Verdict::Lost), "an earlier one");
+        assert_eq!(judge(45, Some((0, 1))), Err(Verdict::Invented), "overwritten");
+        assert_eq!(judge(25, Some((0, 101))), Err(Verdict::Invented), "overwritten since it was recovered");
+        assert_eq!(judge(5, Some((3, 9))), Err(Verdict::Invented), "nobody's");
     }
 
     #[test]

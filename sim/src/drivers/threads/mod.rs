@@ -36,7 +36,7 @@ use crate::record::Event;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
 use disk::{Failed, Seen};
-use history::{Fate, Read, TagHistory, View, Write, view};
+use history::{Fate, Latest, Read, TagHistory, View, Write, view};
 use parking_lot::{Mutex, MutexGuard};
 use schedule::TapeScheduler;
 use script::{End, Life, TAGS};
@@ -71,6 +71,7 @@ struct World {
 struct Told {
     writes: Vec<Write>,
     reads: Vec<Read>,
+    latest: Vec<Latest>,
     /// Lists of tags: when they were asked for and given, and what they said.
     lists: Vec<(u64, u64, Vec<u32>)>,
     /// Calls that make everything durable and returned Ok.
@@ -333,6 +334,8 @@ impl Run<'_> {
                 judged.map_err(|violation| violation.seen_by(read.begin))?;
             }
             history.registers(&reads, &view)?;
+            let mut latest = told.latest.iter().filter(|latest| latest.tag == tag);
+            latest.try_for_each(|latest| history.judge_latest(latest))?;
             judge_lists(&told, &history)?;
             self.base.insert(tag, view);
         }

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::disk::Disk;
-use super::history::{Fate, Read, Write, view};
+use super::history::{Fate, Latest, Read, Write, view};
 use super::script::{End, Life, Op, TAGS};
 use crate::disk::SimDisk;
 use crate::drivers::Step;
@@ -183,7 +183,10 @@ impl Caller {
                 let result = engine.step();
                 self.note("step", begin, &result);
             }
-            Op::Query(tag) => self.query(engine, begin, *tag),
+            Op::Query(tag) => {
+                self.query(engine, begin, *tag);
+                self.latest(engine, *tag);
+            }
             Op::Tags => self.tags(engine, begin),
             Op::Close => self.close(engine, begin),
             Op::Space if self.disk.has_no_space() => self.disk.make_space(),
@@ -363,6 +366,21 @@ impl Caller {
                 self.world.lock().reads.push(Read { tag, begin, end, view });
             }
             Err(error) => self.excuse("query", &error),
+        }
+    }
+
+    fn latest(&self, engine: &Engine, tag: u32) {
+        let begin = self.world.stamp();
+        let result = engine.latest(tag);
+        let Some(end) = self.ended() else { return };
+        self.judge_order("query", begin, end, result.as_ref().err());
+        match result {
+            Ok(latest) => {
+                let point = latest.map(|point| (point.ts_us, point.value.into()));
+                self.world.timeline.note(&[end], || format!("{end:>5}  latest of {begin}: {point:?}"));
+                self.world.lock().latest.push(Latest { tag, begin, point });
+            }
+            Err(error) => self.excuse("latest", &error),
         }
     }
 
