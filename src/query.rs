@@ -45,10 +45,10 @@ pub(crate) fn run(
     Ok(answer.in_order())
 }
 
-/// Reads many blocks, a stretch of them at a time on each thread of the pool.
+/// Reads many blocks, a stretch of them at a time on each thread of the pool, and puts what they hold behind the answer.
 ///
-/// In rounds: what the threads have read is small enough to be in a processor's cache when it is put behind the answer, and
-/// the next round reads into the same memory.
+/// In rounds: while one is read, what the round before has read is gathered, which is still in a processor's cache; and the
+/// next round reads into the same memory.
 fn read_spread(
     exec: &dyn Exec,
     store: &Arc<Store>,
@@ -56,49 +56,75 @@ fn read_spread(
     range: (Bound<i64>, Bound<i64>),
     answer: &mut Answer,
 ) -> Result<()> {
-    let mut rooms = Vec::new();
+    let (mut parts, mut rooms) = (Vec::new(), Vec::new());
     for round in blocks.chunks(ROUND * STRETCH) {
-        rooms.resize_with(ROUND, Vec::new);
-        let stretches = round.chunks(STRETCH).map(<[BlockRef]>::to_vec).zip(rooms.drain(..)).collect();
-        let shared = store.clone();
-        let parts = exec::map(exec, stretches, move |(blocks, mut points): (Vec<BlockRef>, Vec<Point>)| {
-            read(&shared, &blocks, &range, Cache::Bypass, &mut points).map(|()| points)
+        let gather = Piece::Gather(std::mem::take(answer), std::mem::take(&mut parts));
+        let stretches = round.chunks(STRETCH).map(<[BlockRef]>::to_vec);
+        let reads = stretches.map(|blocks| Piece::Read(blocks, rooms.pop().unwrap_or_default()));
+        let store = store.clone();
+        let done = exec::map(exec, [gather].into_iter().chain(reads).collect(), move |piece| match piece {
+            Piece::Gather(mut answer, mut parts) => {
+                answer.gather(&mut parts);
+                Ok(Piece::Gather(answer, parts))
+            }
+            Piece::Read(blocks, mut points) => {
+                read(&store, &blocks, &range, Cache::Bypass, &mut points)?;
+                Ok(Piece::Read(blocks, points))
+            }
         });
         // In the order of the blocks, whoever was faster.
-        for part in parts {
-            let mut part = part?;
-            answer.points.append(&mut part);
-            answer.look();
-            rooms.push(part);
+        for piece in done {
+            match piece? {
+                Piece::Gather(gathered, emptied) => (*answer, rooms) = (gathered, emptied),
+                Piece::Read(_, points) => parts.push(points),
+            }
         }
     }
+    answer.gather(&mut parts);
     Ok(())
 }
 
+/// What a thread of the pool does for a long query.
+enum Piece {
+    /// Reads blocks into this memory.
+    Read(Vec<BlockRef>, Vec<Point>),
+    /// Puts what has been read behind the answer.
+    Gather(Answer, Vec<Vec<Point>>),
+}
+
 /// What a query has found so far.
+#[derive(Default)]
 struct Answer {
     points: Vec<Point>,
-    /// This many of the first points have been looked at,
+    /// This many of the first points have been looked at.
     seen: usize,
-    /// and each of them is later than the one before.
-    rising: bool,
+    /// One of them is not later than the one before.
+    unordered: bool,
 }
 
 impl Answer {
     fn for_points(expected: usize) -> Answer {
-        Answer { points: Vec::with_capacity(expected), seen: 0, rising: true }
+        Answer { points: Vec::with_capacity(expected), ..Answer::default() }
+    }
+
+    /// Takes over what has been read, part by part.
+    fn gather(&mut self, parts: &mut [Vec<Point>]) {
+        for part in parts {
+            self.points.append(part);
+            self.look();
+        }
     }
 
     /// Looks at what has come last, while it is in the processor's cache.
     fn look(&mut self) {
-        self.rising = self.rising && in_order(&self.points[self.seen.saturating_sub(1)..]);
+        self.unordered = self.unordered || !in_order(&self.points[self.seen.saturating_sub(1)..]);
         self.seen = self.points.len();
     }
 
     /// The points in order of time; of those with one time, the last.
     fn in_order(mut self) -> Vec<Point> {
         self.look();
-        if !self.rising {
+        if self.unordered {
             last_write_wins(&mut self.points);
         }
         self.points
