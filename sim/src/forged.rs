@@ -35,6 +35,9 @@ pub fn recoveries(model: &Model, tag: u32, found: &[Point], events: &mut Events)
     Ok(())
 }
 
+/// A mistake in an answer.
+type Change<'a> = &'a dyn Fn(&mut Vec<Point>);
+
 /// Tries it on what a running one could answer to a query between two times.
 ///
 /// # Errors
@@ -47,7 +50,7 @@ pub fn query(
     events: &mut Events,
 ) -> Result<(), Violation> {
     let Some(last) = found.len().checked_sub(1) else { return Ok(()) };
-    let changes: [&dyn Fn(&mut Vec<Point>); 4] = [
+    let changes: [Change<'_>; 4] = [
         &|points| points.truncate(last),
         &|points| points.push(Point { ts_us: points[last].ts_us.saturating_add(1), ..points[last] }),
         &|points| points[last].value = f64::from_bits(points[last].value.to_bits() ^ 1),
@@ -77,7 +80,7 @@ pub fn refused(mistake: &'static str, refused: bool, events: &mut Events) -> Res
 fn forge(model: &Model, tag: u32, found: &[Point]) -> Vec<(&'static str, Verdict, Vec<Point>)> {
     let (acked, maybe) = model.owed(tag);
     let mut forged = Vec::new();
-    let mut change = |mistake, verdict, change: &dyn Fn(&mut Vec<Point>)| {
+    let mut change = |mistake, verdict, change: Change<'_>| {
         let mut points = found.to_vec();
         change(&mut points);
         forged.push((mistake, verdict, points));
