@@ -33,13 +33,10 @@ impl Unreported {
         if matches!(error, Error::Closed) || plant::on(Bug::W20) {
             return;
         }
-        if plant::on(Bug::R10) {
-            self.some.store(true, Ordering::Release);
-        }
+        let announce = || self.some.store(true, Ordering::Release);
+        let announced = plant::on(Bug::R10).then(announce);
         self.first.lock().get_or_insert(error);
-        if !plant::on(Bug::R10) {
-            self.some.store(true, Ordering::Release);
-        }
+        announced.unwrap_or_else(announce);
     }
 
     /// Whether there is one.
