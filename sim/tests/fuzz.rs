@@ -82,14 +82,18 @@ fn the_corpus_is_small_and_holds_the_first_inputs() {
 #[test]
 fn the_bytes_of_a_run_replay_in_any_process() {
     let corpus = corpus::load(&corpus_dir(), Target::Crash).expect("the corpus is part of the repository");
-    for (path, _) in corpus.iter().filter(|(_, bytes)| !bytes.is_empty()).take(4) {
+    let mut survived = 0;
+    for (path, _) in corpus.iter().filter(|(_, bytes)| !bytes.is_empty()).take(8) {
         let replay = || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
             command.arg("replay").arg(path).output().expect("the command starts")
         };
         let (first, second) = (replay(), replay());
-        assert_eq!(first.status.code(), Some(0), "{}", path.display());
+        // In a short run nothing may crash: then nothing is measured.
+        assert!(matches!(first.status.code(), Some(0 | 2)), "{}", path.display());
+        survived += u64::from(first.status.success());
         assert_eq!(first.stdout, second.stdout, "byte for byte");
         assert!(String::from_utf8_lossy(&first.stdout).contains("trace hash "), "{}", path.display());
     }
+    assert!(survived > 0, "none of them crashes");
 }
