@@ -345,13 +345,9 @@ impl fmt::Display for Inspection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::point::TagId;
 
     fn block(offset: u64, len: u32) -> (BlockRef, bool) {
-        let (tag, lsn) = (TagId::new(1).unwrap(), Lsn(0));
-        let (chunk, crc, count, first_ts, last_ts) = (0, 0, 1, 0, 0);
-        let (first_lsn, end_lsn) = (lsn, lsn);
-        (BlockRef { tag, chunk, offset, len, crc, count, first_lsn, end_lsn, first_ts, last_ts }, true)
+        (BlockRef { offset, len, ..BlockRef::of_one_point() }, true)
     }
 
     #[test]

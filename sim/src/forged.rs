@@ -9,17 +9,20 @@ use crate::model::{Model, Verdict, Violation};
 use crate::scenario::Events;
 use tidewall::Point;
 
-/// How often each mistake was refused: what a campaign of the sequential driver must have tried.
-pub const ALL: [&str; 7] = [LOSS, INVENTION, ORDER, VALUE, QUALITY, QUERY, DAMAGE];
+// How often each mistake was refused.
 
 /// An acked point is gone.
 pub const LOSS: &str = "forged_loss_refused";
 /// A point that nobody wrote.
 pub const INVENTION: &str = "forged_invention_refused";
-const ORDER: &str = "forged_order_refused";
-const VALUE: &str = "forged_value_refused";
-const QUALITY: &str = "forged_quality_refused";
-const QUERY: &str = "forged_query_refused";
+/// A later point of a tag without an earlier one.
+pub const ORDER: &str = "forged_order_refused";
+/// One bit of a value.
+pub const VALUE: &str = "forged_value_refused";
+/// One bit of a quality.
+pub const QUALITY: &str = "forged_quality_refused";
+/// A live answer with any of these mistakes.
+pub const QUERY: &str = "forged_query_refused";
 /// A store that opens on damaged files as if nothing were wrong with them.
 pub const DAMAGE: &str = "forged_opening_refused";
 

@@ -90,6 +90,21 @@ pub struct Header<'a> {
     pub part: &'a Part,
 }
 
+impl<'a> Header<'a> {
+    /// Of a campaign of which nothing else was asked.
+    pub fn plain(driver: Driver, part: &'a Part) -> Header<'a> {
+        Header {
+            driver,
+            profile: "any",
+            sector_bytes: None,
+            plant: None,
+            trace_files: &[],
+            trace_bad_rows: 0,
+            part,
+        }
+    }
+}
+
 /// Faults need some runs to come up at all; below this number of seeds an unfired one is no finding.
 const SEEDS_FOR_EVERY_FAULT: u64 = 1000;
 
@@ -331,23 +346,11 @@ mod tests {
         assert_eq!([0, 12, 999, 1000, 1_234_567].map(grouped), ["0", "12", "999", "1,000", "1,234,567"]);
     }
 
-    fn plain(driver: Driver, part: &Part) -> Header<'_> {
-        Header {
-            driver,
-            profile: "any",
-            sector_bytes: None,
-            plant: None,
-            trace_files: &[],
-            trace_bad_rows: 0,
-            part,
-        }
-    }
-
     #[test]
     fn nothing_checked_is_not_success() {
         let part = Part::default();
         assert_eq!(
-            Summary::new(plain(Driver::Sequential, &part), &Sum::default()).result(),
+            Summary::new(Header::plain(Driver::Sequential, &part), &Sum::default()).result(),
             Result::NotMeasured
         );
     }
@@ -355,7 +358,7 @@ mod tests {
     #[test]
     fn a_panic_of_the_test_bed_is_neither_success_nor_a_broken_promise() {
         let part = Part::default();
-        let header = plain(Driver::Sequential, &part);
+        let header = Header::plain(Driver::Sequential, &part);
         let failure = |verdict| Failure { seed: 7, violation: Violation::new(verdict, "", "") };
         let mut sum = Sum { seeds: 10, failures: vec![failure(Verdict::HarnessBroken)], ..Sum::default() };
         sum.counts.acked_points_checked = 1;
@@ -374,7 +377,7 @@ mod tests {
     #[test]
     fn a_service_that_was_never_killed_is_not_success() {
         let part = Part::default();
-        let header = plain(Driver::Service, &part);
+        let header = Header::plain(Driver::Service, &part);
         let mut sum = Sum { seeds: SEEDS_FOR_EVERY_EVENT, ..Sum::default() };
         sum.counts.acked_points_checked = 1;
         sum.events = Driver::Service.demanded_events().iter().map(|event| (*event, 1)).collect();
@@ -389,7 +392,7 @@ mod tests {
     #[test]
     fn default_seeds_that_miss_a_known_triple_are_not_success() {
         let part = Part::default();
-        let header = plain(Driver::Sequential, &part);
+        let header = Header::plain(Driver::Sequential, &part);
         let mut sum = Sum { seeds: 10, ..Sum::default() };
         sum.counts.acked_points_checked = 1;
         assert_eq!(Summary::new(header, &sum).result(), Result::Survived, "so few seeds owe nothing");

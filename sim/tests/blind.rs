@@ -22,16 +22,7 @@ fn campaign(driver: Driver, blind: Option<Blind>) -> (Result, String) {
         recheck_percent: 10,
         shard: "0/1".into(),
     };
-    let header = Header {
-        driver,
-        profile: "any",
-        sector_bytes: None,
-        plant: None,
-        trace_files: &[],
-        trace_bad_rows: 0,
-        part: &part,
-    };
-    let summary = Summary::new(header, &sum);
+    let summary = Summary::new(Header::plain(driver, &part), &sum);
     let json = serde_json::to_value(&summary).expect("a summary is JSON");
     let broken = sum.failures.first().map(|failure| failure.violation.story.clone());
     (summary.result(), broken.unwrap_or_else(|| json["not_measured"].to_string()))

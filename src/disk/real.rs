@@ -105,13 +105,8 @@ impl Disk for RealDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            // Through a link, as `open` goes: a file that is not listed would be taken for one that is not there.
-            let is_file = match fs::metadata(entry.path()) {
-                Ok(metadata) => metadata.is_file(),
-                // A link that leads nowhere, or a file that has been removed meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                Err(error) => return Err(error),
-            };
+            let kind = entry.file_type()?;
+            let is_file = kind.is_file() || (kind.is_symlink() && leads_to_file(&entry.path())?);
             // A name that is not UTF-8, or a folder, is none of ours.
             if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
                 names.push(name);
@@ -131,6 +126,14 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Where a link leads, as `open` goes through it: a file that is not listed would be taken for one that is not there.
+fn leads_to_file(link: &Path) -> io::Result<bool> {
+    match fs::metadata(link) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => Ok(found?.is_file()),
     }
 }
 

@@ -73,6 +73,23 @@ impl BlockRef {
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.len.into())
     }
+
+    /// Some block, for tests that care about few of its fields.
+    #[cfg(test)]
+    pub(crate) fn of_one_point() -> BlockRef {
+        BlockRef {
+            tag: TagId::new(1).unwrap(),
+            chunk: 0,
+            offset: 0,
+            len: 0,
+            crc: 0,
+            count: 1,
+            first_lsn: Lsn(0),
+            end_lsn: Lsn(1),
+            first_ts: 0,
+            last_ts: 0,
+        }
+    }
 }
 
 /// Bytes of a block with `count` points, at most.

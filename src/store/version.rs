@@ -198,19 +198,7 @@ mod tests {
     fn tag_blocks(times: &[(i64, i64)]) -> TagBlocks {
         let mut tag = TagBlocks::default();
         for (first_ts, last_ts) in times {
-            let block = BlockRef {
-                tag: TagId::new(1).unwrap(),
-                chunk: 0,
-                offset: 0,
-                len: 0,
-                crc: 0,
-                count: 1,
-                first_lsn: Lsn(0),
-                end_lsn: Lsn(1),
-                first_ts: *first_ts,
-                last_ts: *last_ts,
-            };
-            tag.push(block);
+            tag.push(BlockRef { first_ts: *first_ts, last_ts: *last_ts, ..BlockRef::of_one_point() });
         }
         tag
     }

@@ -201,7 +201,8 @@ impl ManifestWriter {
         version: &Version,
         next_number: u64,
     ) -> Result<ManifestWriter> {
-        let (record, number) = manifest::encode_first(&version.to_edit(), next_number, config.sector_bytes);
+        let everything = version.to_edit();
+        let (record, number) = manifest::encode_first(&everything, next_number, config.sector_bytes);
         let next = if plant::on(Bug::F5) { manifest::NAME } else { manifest::NEXT_NAME };
         // What an earlier try has left is another file. Written over, it could show through where a disk loses a write, and a
         // manifest of one record has nothing behind it that would contradict.
@@ -233,7 +234,7 @@ impl ManifestWriter {
             file,
             end,
             next_number: number + 1,
-            blocks: version.blocks().count(),
+            blocks: everything.blocks.len(),
             replace_at: config.manifest_bytes.max(2 * end),
         })
     }
@@ -301,26 +302,13 @@ mod tests {
     use super::super::block::BlockRef;
     use super::*;
     use crate::disk::MemDisk;
-    use crate::lsn::Lsn;
-    use crate::point::TagId;
 
     #[test]
     fn more_blocks_than_a_record_can_name_are_refused_before_anything_is_written() {
         let (disk, health): (Arc<dyn Disk>, _) = (Arc::new(MemDisk::new()), Arc::new(Health::new()));
         let config = Config::default();
         let mut writer = ManifestWriter::replace(&disk, &health, &config, &Version::default(), 1).unwrap();
-        let block = BlockRef {
-            tag: TagId::new(1).unwrap(),
-            chunk: 1,
-            offset: 4096,
-            len: 100,
-            crc: 0,
-            count: 1,
-            first_lsn: Lsn(0),
-            end_lsn: Lsn(1),
-            first_ts: 0,
-            last_ts: 0,
-        };
+        let block = BlockRef::of_one_point();
         let edit = Edit { blocks: vec![block; 2], ..Edit::default() };
         writer.blocks = manifest::BLOCKS_MAX - 3;
         writer.append(&edit).unwrap();

@@ -19,6 +19,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use tidewall::Error;
 use tidewall::plant::{self, Bug};
+use tidewall::{RecoveryReport, Stats};
 
 /// A way to schedule the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,11 +108,9 @@ impl Driver {
     pub fn demanded_events(self) -> &'static [&'static str] {
         match self {
             Driver::Sequential => {
-                const EVENTS: [&str; forged::ALL.len() + 1] = {
-                    let [a, b, c, d, e, f, g] = forged::ALL;
-                    [a, b, c, d, e, f, g, damage::UNHARMED]
-                };
-                &EVENTS
+                use damage::UNHARMED;
+                use forged::{DAMAGE, INVENTION, LOSS, ORDER, QUALITY, QUERY, VALUE};
+                &[LOSS, INVENTION, ORDER, VALUE, QUALITY, QUERY, DAMAGE, UNHARMED]
             }
             Driver::Exhaustive => &[],
             Driver::Threads => {
@@ -177,6 +176,29 @@ pub fn of(bug: Bug) -> Option<Driver> {
 
 /// How a step of a run ends.
 pub(crate) type Step = Result<(), Violation>;
+
+/// What an opening says that it has found: a store that `exists` is not a new one, and after a close there is nothing to replay.
+pub(crate) fn check_opening(report: &RecoveryReport, exists: bool, closed: bool) -> Step {
+    if report.created && exists {
+        return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
+    }
+    if closed && (report.frames_replayed, report.points_replayed) != (0, 0) {
+        let story = format!("{} points were replayed after a clean close", report.points_replayed);
+        return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
+    }
+    Ok(())
+}
+
+/// I7: when a store has been opened nothing is durable that was not, and the log has no other end.
+pub(crate) fn check_durable(stats: &Stats, durable_before: u64) -> Step {
+    let (durable, appended) = (stats.durable_lsn.0, stats.appended_lsn.0);
+    if durable == appended && durable >= durable_before {
+        return Ok(());
+    }
+    let story = format!("durable {durable_before} before, {durable} of {appended} after");
+    let witness = Witness::Position { durable: durable_before, found: durable };
+    Err(Violation::new(Verdict::Lost, "I7", story).about(witness))
+}
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };

@@ -3,7 +3,7 @@
 //! Everything is as small as it can be while it still has all its seams: a full batch crosses a sector, a segment holds
 //! four sectors, a chunk two blocks. Three operations can then fill a segment, free it and use it again.
 
-use super::super::{Step, findings, stuck};
+use super::super::{Step, check_durable, check_opening, findings, stuck};
 use crate::choice::{Chooser, Concern, Tape};
 use crate::disk::{Persistence, SimDisk, Snapshot, When};
 use crate::model::{self, Model, Verdict, Violation};
@@ -509,14 +509,7 @@ pub(super) fn reopen(
         }
         Err(error) => return Err(stuck("open", &error)),
     };
-    let report = engine.recovery_report();
-    if report.created && duty.exists {
-        return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
-    }
-    if duty.closed && (report.frames_replayed, report.points_replayed) != (0, 0) {
-        let story = format!("{} points were replayed after a clean close", report.points_replayed);
-        return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
-    }
+    check_opening(engine.recovery_report(), duty.exists, duty.closed)?;
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     let mut found = Vec::new();
     let mut shown = Vec::new();
@@ -546,15 +539,7 @@ impl Shown {
 
     /// I7: nothing is durable that was not, and the log has no other end.
     pub(super) fn check_watermarks(&self, duty: &Duty) -> Step {
-        let stats = self.engine.stats();
-        if stats.durable_lsn == stats.appended_lsn && stats.durable_lsn.0 >= duty.durable_lsn {
-            return Ok(());
-        }
-        let story = format!(
-            "durable {} before, {} of {} after",
-            duty.durable_lsn, stats.durable_lsn, stats.appended_lsn
-        );
-        Err(Violation::new(Verdict::Lost, "I7", story))
+        check_durable(&self.engine.stats(), duty.durable_lsn)
     }
 
     fn durable_lsn(&self) -> u64 {

@@ -34,27 +34,15 @@ impl Run<'_> {
         Ok(survived)
     }
 
-    /// What an opening says of itself is so: it has not taken the store for a new one, memory holds what it has replayed,
-    /// all of the log is durable, and no less than was.
-    pub(super) fn check_opened(&mut self, engine: &Engine, durable_before: u64) -> Step {
-        let report = engine.recovery_report();
-        if report.created && self.exists {
-            return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
-        }
-        let stats = engine.stats();
+    /// What an opening says of itself is so, and memory holds what it has replayed.
+    pub(super) fn check_opened(&self, engine: &Engine, closed: bool, durable_before: u64) -> Step {
+        let (report, stats) = (engine.recovery_report(), engine.stats());
+        check_opening(report, self.exists, closed)?;
         if report.points_replayed != stats.buffered_points {
             let story = format!("{report:?}, and {} points are in memory", stats.buffered_points);
             return Err(Violation::new(Verdict::Stuck, "what an opening reports", story));
         }
-        if stats.durable_lsn != stats.appended_lsn || stats.durable_lsn.0 < durable_before {
-            let story = format!(
-                "durable {durable_before} before, {} of {} after",
-                stats.durable_lsn, stats.appended_lsn
-            );
-            let witness = Witness::Position { durable: durable_before, found: stats.durable_lsn.0 };
-            return Err(Violation::new(Verdict::Lost, "I7", story).about(witness));
-        }
-        Ok(())
+        check_durable(&stats, durable_before)
     }
 
     /// Recovers from crashes at the snapshots that were taken, on the side.
@@ -84,7 +72,7 @@ impl Run<'_> {
             return Ok(());
         }
         let (engine, disk) = self.open(image, Some(crash))?;
-        self.check_opened(&engine, self.durable_before)?;
+        self.check_opened(&engine, false, self.durable_before)?;
         let model = std::mem::take(&mut self.model);
         let judged = self.judge(&engine, &model);
         self.model = model;

@@ -20,7 +20,7 @@ mod damaged;
 mod judging;
 mod operations;
 
-use super::{Step, findings, stuck, watched};
+use super::{Step, check_durable, check_opening, findings, stuck, watched};
 use crate::blind::{self, Blind};
 use crate::choice::{Chooser, Concern, SplitMix};
 use crate::coverage::{Coverage, Crash, Decision, During};

@@ -25,7 +25,7 @@ mod schedule;
 mod script;
 mod workers;
 
-use super::{Step, findings, stuck, watched};
+use super::{Step, check_durable, check_opening, findings, stuck, watched};
 use crate::choice::{Chooser, Concern};
 use crate::coverage::{Coverage, StateHash};
 use crate::disk::{Armed, Effect, IoKind, SimDisk, When};
@@ -294,21 +294,9 @@ impl Run<'_> {
         self.counts.recoveries += u64::from(!told.closed);
         let report = engine.recovery_report();
         self.world.timeline.record(|| Event::Opened(Ok(findings::recovery!(report))));
-        if report.created && self.exists {
-            return Err(Violation::new(Verdict::Lost, "I5", "the store was taken for a new one"));
-        }
-        if told.closed && report.points_replayed > 0 {
-            let story = format!("{} points were replayed after a close", report.points_replayed);
-            return Err(Violation::new(Verdict::Invented, "close: reopening replays nothing", story));
-        }
+        check_opening(report, self.exists, told.closed)?;
         self.exists = true;
-        let stats = engine.stats();
-        let (durable, appended) = (stats.durable_lsn.0, stats.appended_lsn.0);
-        if durable != appended || durable < told.durable_lsn {
-            let story = format!("durable {} before, {durable} of {appended} after", told.durable_lsn);
-            let witness = Witness::Position { durable: told.durable_lsn, found: durable };
-            return Err(Violation::new(Verdict::Lost, "I7", story).about(witness));
-        }
+        check_durable(&engine.stats(), told.durable_lsn)?;
         let tags = engine.tags().map_err(|error| stuck("tags", &error))?;
         if let Some(tag) = tags.iter().find(|tag| !TAGS.contains(tag)) {
             return Err(Violation::new(Verdict::Invented, "I5", format!("nobody wrote to tag {tag}")));
