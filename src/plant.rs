@@ -141,6 +141,7 @@ bugs! {
     N3: "the names of segments that an opening has made are not made durable",
     N4: "the name of a segment by which the ring has grown is not made durable",
     N5: "the manifest's new name is not made durable",
+    N6: "an empty segment that the manifest does not count is taken as it is, although a failed sync may have dropped its name",
     O1: "the first block is left out where recovery looks for chunks that nobody names",
     P1: "a synced group is not filled up to its sector: the next frame goes into a sector that is durable",
     P2: "a flush goes on in the sector in which the one before was synced",
@@ -170,6 +171,7 @@ bugs! {
     X1: "an immediate write of several tags syncs the stream of the first one",
     X2: "what ends exactly where a range begins is left out of it",
     Z1: "a segment is free when all but one of its points are checkpointed",
+    Z2: "a segment whose points were flushed while it was being left stays busy",
 }
 
 #[cfg(feature = "plant")]

@@ -62,8 +62,8 @@ pub struct RecoveryReport {
     /// Intact frames that are no part of the log: of an earlier use of their segment, behind a torn tail, or of an opening
     /// that did not end.
     pub stale_frames: u64,
-    /// Segments that were created or completed because a crash had left them out, or because the configuration asks for more. 0 for a
-    /// new store.
+    /// Segments that were made because a crash had left them out, or not whole, or with a name that may not last, or because
+    /// the configuration asks for more. 0 for a new store.
     pub segments_made: u64,
     /// Frames read back.
     pub frames_replayed: u64,
@@ -233,11 +233,7 @@ impl Opening<'_> {
         // Of all streams: that there were as many as there are now is what the manifest would say.
         let unwatched: Arc<Watch> = Arc::new(|_| ());
         let segments = self.read_segments(survey::segment_places(&self.names), &unwatched)?;
-        let has_frame = |segment: &&survey::Segment| {
-            let scan = &segment.scan;
-            !scan.frames.is_empty() || !scan.strays.is_empty() || scan.foreign.is_some()
-        };
-        match segments.iter().find(|segment| plant::on(Bug::W26) || has_frame(segment)) {
+        match segments.iter().find(|segment| plant::on(Bug::W26) || segment.has_frame()) {
             Some(found) => Err(headless(&format!("a frame in {}", segment_name(found.stream, found.slot)))),
             None => Ok(()),
         }
@@ -267,8 +263,8 @@ impl Opening<'_> {
         exec::map(self.exec, places, read).into_iter().collect()
     }
 
-    /// Opens all segments of a stream, and creates or completes those that the ring must have and a crash (or a larger
-    /// configuration) left out. Their names are durable before the manifest counts them.
+    /// Opens all segments of a stream, and makes those that the ring must have and a crash (or a larger configuration) left
+    /// out. Their names are durable before the manifest counts them.
     fn plan(&mut self, log: StreamLog, version: &Version) -> Result<Plan> {
         let (disk, config) = (&**self.disk, self.config);
         let stream = &version.streams[log.stream];
@@ -278,10 +274,17 @@ impl Opening<'_> {
             segment.len == config.segment_bytes || log.chain.parts.iter().any(|part| part.segment == *index)
         };
         let found = log.segments.iter().enumerate().filter(whole).map(|(_, segment)| segment.slot + 1).max();
+        // A name that is there is not therefore on the disk: a sync of the directory that failed, in a process before this one,
+        // may have dropped it, and the next sync of it says `Ok`. The manifest counts what has been synced, and no frame goes
+        // into a segment before. What is neither counted nor holds a frame is made anew.
+        let is_proven = |segment: &survey::Segment| {
+            segment.slot < stream.segments as usize || segment.has_frame() || plant::on(Bug::N6)
+        };
         let mut files = Vec::new();
         for slot in 0..found.unwrap_or(0).max(config.segments) {
             let name = segment_name(log.stream, slot);
-            let mode = if self.names.contains(&name) { OpenMode::Write } else { OpenMode::Create };
+            let is_there = log.segments.iter().any(|segment| segment.slot == slot && is_proven(segment));
+            let mode = if is_there { OpenMode::Write } else { OpenMode::Create };
             let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
             let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
             if len != config.segment_bytes {

@@ -22,6 +22,14 @@ pub(crate) struct Segment {
     pub(crate) scan: scan::SegmentScan,
 }
 
+impl Segment {
+    /// Whether a frame was ever written to it, of the log or of an earlier use.
+    pub(crate) fn has_frame(&self) -> bool {
+        let scan = &self.scan;
+        !scan.frames.is_empty() || !scan.strays.is_empty() || scan.foreign.is_some()
+    }
+}
+
 /// One stream's log, as far as it goes.
 pub(crate) struct StreamLog {
     pub(crate) stream: usize,

@@ -1,8 +1,8 @@
 //! Every saved tape: a run that once broke a promise, and must not again. The first line of each tells its story.
 //!
-//! A tape is a list of decisions, so it means what it meant only as long as the workload asks for the same ones. A
-//! change that makes a tape meaningless must bring a new tape for the same story: put the bug back, run the campaign with
-//! `--save`, and look at what it finds. Where the bug is a planted one, the tape names it, and is run with it, too.
+//! A tape is a list of decisions, so it means what it meant only as long as the workload asks for the same ones. So each
+//! names a planted bug that puts the mistake back, and must fail with it. One that does not has lost its meaning: find the
+//! story again (`cargo sim run --plant NAME`), and shrink it into its file (`cargo sim shrink SEED --plant NAME -o FILE`).
 
 use std::path::Path;
 use tidewall::plant::Bug;
@@ -17,7 +17,6 @@ fn every_saved_tape_keeps_its_promises() {
     let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "there are saved tapes");
-    let mut planted = 0;
     for path in paths {
         let file = TapeFile::parse(&std::fs::read(&path).unwrap()).expect("a tape").expect("a whole one");
         println!("{}: {}", path.display(), file.story);
@@ -28,13 +27,9 @@ fn every_saved_tape_keeps_its_promises() {
         };
         let outcome = drivers::run(Chooser::from_tape(file.tape.clone()), setting);
         assert_eq!(outcome.violation, None, "{}: {}", path.display(), file.story);
-        if let Some(name) = file.plant {
-            let plant = Bug::named(&name);
-            assert!(plant.is_some(), "{}: {name} is no planted bug", path.display());
-            let outcome = drivers::run(Chooser::from_tape(file.tape), Setting { plant, ..setting });
-            assert!(outcome.violation.is_some(), "{} tells nothing any more", path.display());
-            planted += 1;
-        }
+        let plant = file.plant.as_deref().and_then(Bug::named);
+        assert!(plant.is_some(), "{} names no planted bug", path.display());
+        let outcome = drivers::run(Chooser::from_tape(file.tape), Setting { plant, ..setting });
+        assert!(outcome.violation.is_some(), "{} tells nothing any more", path.display());
     }
-    assert!(planted > 0, "some tapes are seen to fail");
 }

@@ -67,7 +67,7 @@ faults! {
     RemoveError = "remove_error": "a removal fails with EIO",
     SyncDirError = "sync_dir_error": "a sync of the directory fails with EIO",
     SyncDirDropped = "sync_dir_error_names_dropped": "a sync of the directory fails, its changes are rolled back, the next one says Ok",
-    SyncDirClean = "sync_dir_error_names_clean": "a sync of the directory fails, its changes are marked clean, the next one says Ok",
+    SyncDirClean = "sync_dir_error_names_clean": "a sync of the directory fails, its changes are marked clean, the next one says Ok and writes only names that have changed again",
     SetLenError = "set_len_error": "growing or cutting a file fails with EIO",
     LenError = "len_error": "asking for a file's length fails with EIO",
     Sticky = "sticky": "an error comes again each time until the fault is lifted",

@@ -211,28 +211,44 @@ fn a_failed_sync_keeps_the_length_drops_what_it_should_hold_or_rolls_it_back() {
 
 #[test]
 fn a_failed_sync_of_the_directory_drops_its_changes_or_marks_them_clean() {
-    let fail = |effect, change_again: bool| {
+    let fail_in = |profile: Profile, effect, then: fn(&SimDisk)| {
         let (disk, _) = with_durable_file();
+        disk.set_profile(profile);
         disk.open("g", OpenMode::Create).unwrap();
         disk.arm(Armed { kind: IoKind::SyncDir, only: "", after: 0, sticky: false, effect });
         assert!(disk.sync_dir().is_err());
         let seen = disk.list().unwrap().concat();
-        if change_again {
-            disk.open("h", OpenMode::Create).unwrap();
-        }
+        then(&disk);
         disk.sync_dir().unwrap();
         let snapshot = snapshot(&disk);
-        let image = |seed| disk.from_snapshot(&snapshot, &mut Chooser::from_seed(seed), Profile::Sector);
+        let image = |seed| disk.from_snapshot(&snapshot, &mut Chooser::from_seed(seed), profile);
         let durable: BTreeSet<_> = (0..100).map(|seed| image(seed).list().unwrap().concat()).collect();
         (seen, durable)
     };
+    let fail = |effect, then| fail_in(Profile::Sector, effect, then);
     let names = |seen: &str, durable: &[&str]| {
         (seen.to_string(), durable.iter().map(|names| names.to_string()).collect::<BTreeSet<_>>())
     };
-    assert_eq!(fail(Effect::None, false), names("fg", &["fg"]));
-    assert_eq!(fail(Effect::PagesDropped, false), names("f", &["f"]));
-    assert_eq!(fail(Effect::PagesClean, false), names("fg", &["f", "fg"]));
-    assert_eq!(fail(Effect::PagesClean, true), names("fg", &["fgh"]), "changed again, so written again");
+    let nothing: fn(&SimDisk) = |_| ();
+    assert_eq!(fail(Effect::None, nothing), names("fg", &["fg"]));
+    assert_eq!(fail(Effect::PagesDropped, nothing), names("f", &["f"]));
+    assert_eq!(fail(Effect::PagesClean, nothing), names("fg", &["f", "fg"]));
+    let make_another = |disk: &SimDisk| drop(disk.open("h", OpenMode::Create).unwrap());
+    assert_eq!(
+        fail(Effect::PagesClean, make_another),
+        names("fg", &["fh", "fgh"]),
+        "another name is synced alone"
+    );
+    let make_anew = |disk: &SimDisk| {
+        disk.remove("g").unwrap();
+        disk.open("g", OpenMode::Create).unwrap();
+    };
+    assert_eq!(fail(Effect::PagesClean, make_anew), names("fg", &["fg"]), "changed again, so written again");
+    assert_eq!(fail(Effect::PagesClean, |disk| disk.rename("g", "i").unwrap()), names("fg", &["fi"]));
+    // Where names become durable in order, a later one that is has brought the earlier ones with it.
+    let in_order = "512/old/in-order/any/none".parse().unwrap();
+    assert_eq!(fail_in(in_order, Effect::PagesClean, nothing), names("fg", &["f", "fg"]));
+    assert_eq!(fail_in(in_order, Effect::PagesClean, make_another), names("fg", &["fgh"]));
 }
 
 fn snapshot(disk: &SimDisk) -> tidewall_sim::disk::Snapshot {

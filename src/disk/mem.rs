@@ -390,17 +390,13 @@ impl Disk for MemDisk {
         let exists = state.names.get(name).copied();
         let inode = match (mode, exists) {
             (OpenMode::Lock, _) if state.is_locked => return Err(io::ErrorKind::WouldBlock.into()),
-            (OpenMode::Create, Some(inode)) => {
-                state.call(IoKind::Create, name, |state, _| {
-                    state.files[inode].set_len(0);
-                    Ok(())
-                })?;
-                inode
-            }
-            (OpenMode::Create | OpenMode::Lock, None) => {
+            (OpenMode::Create, _) | (OpenMode::Lock, None) => {
                 let inode = state.files.len();
                 state.call(IoKind::Create, name, |state, _| {
                     state.files.push(File::default());
+                    if exists.is_some() {
+                        state.rename(name, None, None);
+                    }
                     state.rename(name, None, Some(inode));
                     Ok(())
                 })?;

@@ -24,8 +24,9 @@ pub enum OpenMode {
     Read,
     /// An existing file, to be read and written.
     Write,
-    /// A new empty file, to be read and written; an existing one of that name is emptied, which is in doubt until the next
-    /// [`sync`](DiskFile::sync), as with [`set_len`](DiskFile::set_len).
+    /// A new empty file, to be read and written. One that has the name is removed before, not emptied: what it held could show
+    /// through where a crash loses a write, and a sync of the directory that failed may have dropped its name, which none from
+    /// then on would write unless it changes.
     Create,
     /// A file, created if it is absent, that nobody else has open in this mode, here or in another process. It is
     /// free again when the handle is dropped or its process dies. `WouldBlock` when it is taken.
@@ -45,7 +46,8 @@ pub trait Disk: Send + Sync {
     /// Removes a name. It may come back in a crash before the next [`sync_dir`](Disk::sync_dir).
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Every creation, rename and removal that returned before this call is durable when it returns `Ok`. The
-    /// contents of the files are not its business.
+    /// contents of the files are not its business. When it errs they are in doubt: a later `Ok` says nothing about a name
+    /// that has not been changed again since.
     fn sync_dir(&self) -> io::Result<()>;
 }
 

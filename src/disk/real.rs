@@ -78,18 +78,23 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path(name)?;
         let mut options = OpenOptions::new();
         options.read(true).write(mode != OpenMode::Read);
         match mode {
             OpenMode::Read | OpenMode::Write => {}
             OpenMode::Create => {
-                options.create(true).truncate(true);
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
+                options.create_new(true);
             }
             OpenMode::Lock => {
                 options.create(true).truncate(false);
             }
         }
-        let file = options.open(self.path(name)?)?;
+        let file = options.open(path)?;
         if mode == OpenMode::Lock {
             file.try_lock().map_err(|error| match error {
                 TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),

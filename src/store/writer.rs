@@ -204,12 +204,6 @@ impl ManifestWriter {
         let everything = version.to_edit();
         let (record, number) = manifest::encode_first(&everything, next_number, config.sector_bytes);
         let next = if plant::on(Bug::F5) { manifest::NAME } else { manifest::NEXT_NAME };
-        // What an earlier try has left is another file. Written over, it could show through where a disk loses a write, and a
-        // manifest of one record has nothing behind it that would contradict.
-        match disk.remove(next) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed.map_err(|error| Error::io("remove", next, error))?,
-        }
         let file = disk.open(next, OpenMode::Create).map_err(|error| Error::io("create", next, error))?;
         file.write_at(0, &record).map_err(|error| Error::io("write", next, error))?;
         // The content is durable before the name leads to it, and the name before anybody relies on it.

@@ -1,8 +1,9 @@
 //! Who may open a store, with which configuration; what is left of a closed one. (`lock.rs` has the other processes.)
 
-use crate::support::{Fault, Op, Store, assert_holds, point, points, roomy, small};
+use crate::support::{Fault, Op, Store, assert_holds, assert_read_only, point, points, roomy, small};
 use parking_lot::Mutex;
 use std::fs;
+use std::io;
 use std::sync::Arc;
 use tidewall::disk::{Disk, OpenMode};
 use tidewall::store::block::BlockRef;
@@ -190,6 +191,45 @@ fn segments_that_an_opening_makes_have_durable_names_before_the_manifest_counts_
     let made = ["create wal-002.log", "create wal-003.log", sync, rename, sync];
     assert_eq!(steps_of_opening(&store), made);
     assert_eq!(steps_of_opening(&store), [rename, sync], "they are there now");
+}
+
+#[test]
+fn a_segment_whose_name_a_failed_sync_may_have_dropped_is_another_file() {
+    let mut store = Store::new(Config { buffer_bytes: 1 << 20, ..small() });
+    let made_anew = |store: &Store| {
+        let (dir, made) = (store.path(""), Arc::new(Mutex::new(Vec::new())));
+        let at_disk = made.clone();
+        let opened = store.try_open_hooked(move |op, file: &str| {
+            if op == Op::Open(OpenMode::Create) && dir.join(file).exists() {
+                at_disk.lock().push(file.to_string());
+            }
+            Ok(())
+        });
+        drop(opened.unwrap());
+        Arc::into_inner(made).unwrap().into_inner()
+    };
+    let fails_to_sync_names =
+        |op, _: &str| if op == Op::SyncDir { Err(io::Error::other("injected")) } else { Ok(()) };
+    // The first opening of all, and one that adds two segments to the ring.
+    assert_read_only(store.try_open_hooked(fails_to_sync_names), "sync of the names of segments: injected");
+    assert_eq!(made_anew(&store), ["wal-000.log", "wal-001.log"]);
+    assert!(made_anew(&store).is_empty(), "the manifest counts them");
+    (store.config.segments, store.config.segments_max) = (4, 5);
+    assert_read_only(store.try_open_hooked(fails_to_sync_names), "sync of the names of segments: injected");
+    assert_eq!(made_anew(&store), ["wal-002.log", "wal-003.log"]);
+    assert!(made_anew(&store).is_empty(), "they are counted, too");
+
+    // The fifth is not, but a frame is in it, and was put there when its name was durable.
+    let engine = store.open();
+    for n in 0.. {
+        if engine.stats().segments == 5 {
+            break;
+        }
+        engine.write(point(1, n)).unwrap();
+    }
+    engine.sync().unwrap();
+    drop(engine);
+    assert!(made_anew(&store).is_empty());
 }
 
 #[test]

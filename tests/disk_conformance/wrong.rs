@@ -14,6 +14,8 @@ pub enum Mistake {
     NeverGrows,
     /// A file that is created over another one keeps its bytes.
     CreateKeepsBytes,
+    /// A file that is created over another one is the same file, emptied.
+    CreateEmpties,
     /// A read past the end gives zeros.
     ReadsPastTheEnd,
     /// A rename leaves the old name.
@@ -29,10 +31,11 @@ pub enum Mistake {
 }
 
 impl Mistake {
-    pub const ALL: [Mistake; 9] = [
+    pub const ALL: [Mistake; 10] = [
         Mistake::CutKeepsBytes,
         Mistake::NeverGrows,
         Mistake::CreateKeepsBytes,
+        Mistake::CreateEmpties,
         Mistake::ReadsPastTheEnd,
         Mistake::RenameLeavesOld,
         Mistake::RenameKeepsTarget,
@@ -67,7 +70,12 @@ impl Disk for WrongDisk {
             }
             _ => mode,
         };
-        let file = self.disk.open(name, mode)?;
+        let empties =
+            self.mistake == Mistake::CreateEmpties && mode == OpenMode::Create && self.exists(name)?;
+        let file = self.disk.open(name, if empties { OpenMode::Write } else { mode })?;
+        if empties {
+            file.set_len(0)?;
+        }
         Ok(Arc::new(WrongFile { file, mistake: self.mistake, cut: Mutex::default() }))
     }
 

@@ -5,8 +5,9 @@
 //!
 //! Files are shared between copies of the media until one of them writes: a snapshot of the disk costs a few pointers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::iter::once;
 use std::sync::Arc;
 
 /// Bytes that the disk writes as one.
@@ -318,6 +319,15 @@ pub(super) enum NameChange {
 }
 
 impl NameChange {
+    /// The names that it changes.
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (name, other) = match self {
+            NameChange::Create { name, .. } | NameChange::Remove { name } => (name, None),
+            NameChange::Rename { from, to, .. } => (from, Some(to)),
+        };
+        once(name).chain(other)
+    }
+
     /// The write up to which this file's data was there when the change gave it a name.
     pub(super) fn data_before(&self, file: usize) -> Option<u64> {
         match self {
@@ -356,8 +366,8 @@ pub(super) struct Media {
     names: Arc<Names>,
     pub(super) durable_names: Arc<Names>,
     pub(super) name_changes: Vec<NameChange>,
-    /// A failed sync marked the directory clean: no sync will write it, unless it is changed again.
-    names_abandoned: bool,
+    /// Names of which a failed sync has dropped what is unsynced: no sync will write it, unless the name changes again.
+    abandoned: BTreeSet<Arc<str>>,
     /// So far, on this disk and on those that it has survived.
     pub(super) writes: u64,
 }
@@ -429,31 +439,50 @@ impl Media {
     }
 
     fn change_names(&mut self, change: NameChange) {
+        for name in change.names() {
+            self.abandoned.remove(name);
+        }
         self.name_changes.push(change);
-        self.names_abandoned = false;
     }
 
     /// The directory is as it was when it was last synced.
     pub(super) fn roll_back_names(&mut self) {
         self.name_changes.clear();
+        self.abandoned.clear();
         self.names = self.durable_names.clone();
     }
 
-    /// No sync will write the directory as it is now.
+    /// No sync will write what is unsynced of the directory now. Each name may be in a block of its own, so that a later change
+    /// of one brings back no other.
     pub(super) fn abandon_names(&mut self) {
-        self.names_abandoned = true;
+        self.abandoned.extend(self.name_changes.iter().flat_map(NameChange::names).cloned());
     }
 
-    pub(super) fn sync_names(&mut self) {
-        if self.names_abandoned {
-            return;
-        }
-        for change in self.name_changes.drain(..) {
+    /// `in_order`: on a disk where no change is durable before an earlier one.
+    pub(super) fn sync_names(&mut self, in_order: bool) {
+        let changes = std::mem::take(&mut self.name_changes);
+        let is_abandoned = |change: &NameChange| change.names().all(|name| self.abandoned.contains(name));
+        let written_until = match changes.iter().rposition(|change| !is_abandoned(change)) {
+            Some(last) if in_order => last + 1,
+            _ => 0,
+        };
+        let (written, stay): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .enumerate()
+            .partition(|(at, change)| *at < written_until || !is_abandoned(change));
+        for (_, change) in &written {
             if let NameChange::Rename { inode, after, .. } = change {
-                Arc::make_mut(&mut self.files[inode]).named_after = after;
+                Arc::make_mut(&mut self.files[*inode]).named_after = *after;
             }
         }
-        self.durable_names = self.names.clone();
+        if stay.is_empty() {
+            self.durable_names = self.names.clone();
+        } else {
+            let durable = Arc::make_mut(&mut self.durable_names);
+            written.iter().for_each(|(_, change)| change.apply(durable));
+        }
+        self.name_changes = stay.into_iter().map(|(_, change)| change).collect();
+        self.abandoned = self.name_changes.iter().flat_map(NameChange::names).cloned().collect();
     }
 
     pub(super) fn write(&mut self, inode: usize, offset: u64, buf: &[u8]) {

@@ -738,13 +738,11 @@ impl Disk for SimDisk {
             match (mode, exists) {
                 (OpenMode::Read | OpenMode::Write, None) => Err(io::ErrorKind::NotFound.into()),
                 (OpenMode::Lock, _) if state.locked => Err(io::ErrorKind::WouldBlock.into()),
-                (OpenMode::Create, Some(inode)) => {
-                    state.decide_len(inode);
-                    state.media.set_len(inode, 0);
-                    Ok(inode)
-                }
-                (OpenMode::Create | OpenMode::Lock, None) => {
+                (OpenMode::Create, _) | (OpenMode::Lock, None) => {
                     state.need_space(Fault::NoSpaceCreate)?;
+                    if exists.is_some() {
+                        state.media.remove(name)?;
+                    }
                     Ok(state.media.create(name))
                 }
                 (_, Some(inode)) => Ok(inode),
@@ -829,7 +827,8 @@ impl Disk for SimDisk {
                 return Err(eio());
             }
             if state.lie != Some(Lie::ForgetsNames) {
-                state.media.sync_names();
+                let in_order = state.promises(|disk| disk.names != NameOrder::Independent);
+                state.media.sync_names(in_order);
             }
             Ok(())
         });

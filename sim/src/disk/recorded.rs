@@ -125,7 +125,7 @@ mod tests {
         let inode = media.create("f");
         media.write(inode, 0, &[1; 3 * SECTOR]);
         media.file_mut(inode).sync();
-        media.sync_names();
+        media.sync_names(false);
         media.write(inode, 0, &[2; 2 * SECTOR]);
         media.write(inode, 0, &[3; SECTOR]);
         media

@@ -126,7 +126,9 @@ impl Run<'_> {
                 return self.excuse("step", &error);
             }
         }
-        if self.disk.take_fired().into_iter().any(Fault::is_final) {
+        let fired = self.disk.take_fired();
+        self.troubled |= !fired.is_empty();
+        if fired.into_iter().any(Fault::is_final) {
             return Err(Violation::new(
                 Verdict::Lost,
                 "I8",
