@@ -53,6 +53,19 @@ const STEPS_MAX: usize = 200_000;
 /// Stack of each scheduled thread: recovery keeps no large values on it.
 const STACK_BYTES: usize = 256 << 10;
 
+/// Errors that are set up for one life.
+const ERRORS_MAX: usize = 3;
+const ERRORS: [IoKind; 8] = [
+    IoKind::Write,
+    IoKind::Sync,
+    IoKind::SyncDir,
+    IoKind::Open,
+    IoKind::SetLen,
+    IoKind::Sync,
+    IoKind::Rename,
+    IoKind::Read,
+];
+
 /// What the threads of a run share, outside of what is scheduled. Its locks are never held at a scheduling point.
 struct World {
     chooser: Mutex<Chooser>,
@@ -240,10 +253,13 @@ impl Run<'_> {
             let reach = chooser.pick(Concern::Crash, &[64, 24, 160]);
             self.disk.arm_crash(chooser.below(Concern::Crash, reach), when);
         }
-        if chooser.chance(Concern::Faults, 96) {
-            let faults = Concern::Faults;
-            let kind = chooser
-                .pick(faults, &[IoKind::Write, IoKind::Sync, IoKind::SyncDir, IoKind::Open, IoKind::SetLen]);
+        // One error, or some that may meet.
+        let faults = Concern::Faults;
+        for _ in 0..ERRORS_MAX {
+            if !chooser.chance(faults, 96) {
+                break;
+            }
+            let kind = chooser.pick(faults, &ERRORS);
             let effect = Effect::draw(&mut chooser, kind);
             let only = chooser.pick(faults, &["MANIFEST", "wal", "chunk", "MANIFEST", ""]);
             let after = chooser.below(faults, 12);
