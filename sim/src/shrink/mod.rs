@@ -86,7 +86,7 @@ fn shrink_watched(
     let redraws = if matches!(setting.driver, Driver::Threads | Driver::Service) { REDRAWS } else { 0 };
     let check = |candidate: Candidate| {
         jobs.begin(0, 0);
-        let outcome = drivers::run(chooser(candidate), setting);
+        let outcome = drivers::run(candidate.chooser(), setting);
         let same = Reason::of(outcome.violation.as_ref()?) == reason;
         same.then(|| {
             best.lock().clone_from(&outcome.tape);
@@ -99,14 +99,6 @@ fn shrink_watched(
     let violation = outcome.violation.clone().expect("a run is a function of its tape");
     assert_eq!(Reason::of(&violation), reason, "a run is a function of its tape");
     Some(Shrunk { violation, outcome, operations_before: first.counts.operations, runs: runs + 2 })
-}
-
-fn chooser(candidate: Candidate) -> Chooser {
-    let chooser = Chooser::from_tape(candidate.tape);
-    match candidate.redraw {
-        None => chooser,
-        Some((concerns, seed)) => chooser.redraw(concerns, seed),
-    }
 }
 
 impl fmt::Display for Shrunk {

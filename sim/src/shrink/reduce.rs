@@ -18,7 +18,7 @@
 //! They are repeated until none of them finds anything, or until the budget of runs is used up. Each accepted candidate
 //! is smaller than the one before in [`Rank`], which has no infinite descent, so there is an end without a budget, too.
 
-use crate::choice::{Concern, Mark, Tape};
+use crate::choice::{Chooser, Concern, Mark, Tape};
 
 /// A tape as its own run made it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,17 @@ pub struct Candidate {
     pub tape: Tape,
     /// Draw these concerns anew, from this seed.
     pub redraw: Option<(&'static [Concern], u64)>,
+}
+
+impl Candidate {
+    /// What makes its decisions.
+    pub fn chooser(self) -> Chooser {
+        let chooser = Chooser::from_tape(self.tape);
+        match self.redraw {
+            None => chooser,
+            Some((concerns, seed)) => chooser.redraw(concerns, seed),
+        }
+    }
 }
 
 /// Who runs next. Without an operation the old order of things leads elsewhere.
@@ -353,14 +364,10 @@ impl<F: FnMut(Candidate) -> Option<Made>> Reducer<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choice::Chooser;
 
     /// A driver in small: operations add or drop, and a schedule says when to look.
     fn toy(candidate: Candidate, wanted: impl Fn(&[(u32, u32)], u32) -> bool) -> Option<Made> {
-        let mut chooser = Chooser::from_tape(candidate.tape);
-        if let Some((concerns, seed)) = candidate.redraw {
-            chooser = chooser.redraw(concerns, seed);
-        }
+        let mut chooser = candidate.chooser();
         let limit = chooser.below(Concern::Shape, 100);
         let mut done = Vec::new();
         let mut seen = 0;

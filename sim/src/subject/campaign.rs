@@ -322,12 +322,7 @@ pub fn shrink<S: Subject>(tape: Tape, plan: &Plan) -> Option<Outcome> {
     let reason = Reason::of(first.violation.as_ref()?);
     let start = Made { tape: first.tape, marks: first.marks };
     let check = |candidate: Candidate| {
-        let chooser = Chooser::from_tape(candidate.tape);
-        let chooser = match candidate.redraw {
-            Some((concerns, seed)) => chooser.redraw(concerns, seed),
-            None => chooser,
-        };
-        let outcome = run::<S>(chooser, plan, false);
+        let outcome = run::<S>(candidate.chooser(), plan, false);
         let same = Reason::of(outcome.violation.as_ref()?) == reason;
         same.then_some(Made { tape: outcome.tape, marks: outcome.marks })
     };
