@@ -38,7 +38,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::wal::frame::{self, Frame, Kind};
 use crate::wal::ring::{Ring, Slot};
 use crate::wal::scan::End;
-use crate::wal::{Log, Room, Start, segment_name};
+use crate::wal::{Log, Room, Start, create_segment, segment_name};
 use std::collections::BTreeMap;
 
 /// What opening a store found and did.
@@ -284,12 +284,12 @@ impl Opening<'_> {
         for slot in 0..found.unwrap_or(0).max(config.segments) {
             let name = segment_name(log.stream, slot);
             let is_there = log.segments.iter().any(|segment| segment.slot == slot && is_proven(segment));
-            let mode = if is_there { OpenMode::Write } else { OpenMode::Create };
-            let file = disk.open(&name, mode).map_err(|error| Error::io("open", &name, error))?;
-            let len = file.len().map_err(|error| Error::io("measure", &name, error))?;
-            if len != config.segment_bytes {
+            let (file, is_whole) = match is_there {
+                true => open_segment(disk, &name, config.segment_bytes)?,
+                false => (create_segment(disk, &name, config.segment_bytes)?, false),
+            };
+            if !is_whole {
                 self.report.segments_made += u64::from(!self.report.created);
-                file.set_len(config.segment_bytes).map_err(|error| Error::io("reserve", &name, error))?;
                 self.health.final_result("sync", &name, file.sync())?;
             }
             files.push(file);
@@ -409,6 +409,16 @@ impl Plan {
             ..StreamEdit::default()
         }
     }
+}
+
+/// Opens a segment, and says whether it was whole. If not it is now, after a sync.
+fn open_segment(disk: &dyn Disk, name: &str, segment_bytes: u64) -> Result<(Arc<dyn DiskFile>, bool)> {
+    let file = disk.open(name, OpenMode::Write).map_err(|error| Error::io("open", name, error))?;
+    let len = file.len().map_err(|error| Error::io("measure", name, error))?;
+    if len != segment_bytes {
+        file.set_len(segment_bytes).map_err(|error| Error::io("reserve", name, error))?;
+    }
+    Ok((file, len == segment_bytes))
 }
 
 /// Appends a frame to the new log, to the positions that it has.

@@ -47,7 +47,7 @@ pub struct Io<'a> {
 /// What a changing call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IoKind {
-    /// Makes or empties a file.
+    /// Makes a file, in the place of one that has its name.
     Create,
     /// `write_at`
     Write,

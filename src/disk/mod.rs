@@ -58,8 +58,9 @@ pub trait DiskFile: Send + Sync {
     /// Writes all of `buf`, growing the file if need be, or errs; after an error any part may have been written.
     /// Nothing of it is sure to survive a crash before [`sync`](DiskFile::sync), and any part may.
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
-    /// The writes and the length that were set before this call are durable when it returns `Ok`. When it errs they
-    /// are in doubt for ever: a later `Ok` says nothing about them.
+    /// The writes before this call, each with a length that reaches its end, and the length that was set are durable when it
+    /// returns `Ok`. When it errs they are in doubt for ever: a later `Ok` says nothing about them, but only about what is
+    /// written or set again.
     fn sync(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;

@@ -42,16 +42,16 @@ impl RealDisk {
     /// Whatever the file system says when the directory can neither be found nor made.
     pub fn new(dir: impl AsRef<Path>) -> io::Result<RealDisk> {
         let dir = dir.as_ref();
-        if !dir.is_dir() {
-            fs::create_dir_all(dir)?;
-            // The name of the new directory is an entry of its parent: without this, a crash could take it back
-            // with everything in it. A parent that we may not open for reading is its owner's business.
-            if let Some(parent) = dir.canonicalize()?.parent() {
-                match File::open(parent) {
-                    Ok(parent) => parent.sync_all()?,
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                    Err(error) => return Err(error),
-                }
+        let is_absent = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.is_dir();
+        let made = dir.ancestors().take_while(is_absent).count();
+        fs::create_dir_all(dir)?;
+        // The name of a directory is an entry of the one above it: unsynced, a crash could take it back with everything in it.
+        // The last one's is synced in any case, since a process that made it may have died before it came to that.
+        for parent in dir.canonicalize()?.ancestors().skip(1).take(made.max(1)) {
+            if let Err(error) = sync_names_of(parent) {
+                // The next try makes them anew: a later sync would say `Ok` to a name that this one has dropped.
+                dir.ancestors().take(made).for_each(|made| drop(fs::remove_dir(made)));
+                return Err(error);
             }
         }
         Ok(RealDisk { dir: dir.into() })
@@ -131,6 +131,14 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Makes the names in a directory durable. One that we may not open for reading is its owner's business.
+fn sync_names_of(dir: &Path) -> io::Result<()> {
+    match File::open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync_all(),
     }
 }
 

@@ -13,13 +13,6 @@ pub(crate) fn checkpoint(appended: Lsn, first_unflushed: Option<Lsn>) -> Lsn {
     first_unflushed.map_or(appended, |first| first.min(appended))
 }
 
-/// Whether runs can be the blocks as they are: in order of time, as those of most sensors, and neither so short that their
-/// headers would take more than their points, nor longer than a block.
-pub(crate) fn taken_over(runs: &Runs, block_points: usize) -> bool {
-    let long_enough = runs.points() >= block::RUN_POINTS_LEAST * runs.len();
-    runs.in_order() && long_enough && runs.iter().all(|run| run.count <= block_points)
-}
-
 /// Runs that become one block.
 pub(crate) struct Part<'a> {
     pub(crate) points: usize,
@@ -28,8 +21,23 @@ pub(crate) struct Part<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Cuts runs that are [taken over](taken_over) into blocks of at most `block_points`.
-pub(crate) fn cut_runs(runs: &Runs, block_points: usize) -> Vec<Part<'_>> {
+/// Blocks of at most `block_points`, of runs as they are; `None` if they have to be encoded anew. They are taken over in order
+/// of time, as those of most sensors are, and neither so short that their headers would take more than their points, nor
+/// longer than a block.
+pub(crate) fn take_over(runs: &Runs, block_points: usize) -> Option<Vec<Part<'_>>> {
+    let long_enough = runs.points() >= block::RUN_POINTS_LEAST * runs.len();
+    if !long_enough || !runs.in_order() || runs.iter().any(|run| run.count > block_points) {
+        return None;
+    }
+    let parts = cut_runs(runs, block_points);
+    // Short runs that are few among all may be many in one block. A chunk has room for what such a block has at most.
+    let fits =
+        |part: &Part<'_>| block::HEADER_BYTES + part.bytes.len() <= block::block_bytes_max(part.points);
+    parts.iter().all(fits).then_some(parts)
+}
+
+/// Cuts runs into blocks of at most `block_points`.
+fn cut_runs(runs: &Runs, block_points: usize) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut begin = 0;
     while begin < runs.len() {
@@ -84,6 +92,7 @@ mod tests {
 
     #[test]
     fn only_runs_in_order_that_are_neither_short_nor_long_become_blocks_as_they_are() {
+        let taken_over = |runs: &Runs, block_points| take_over(runs, block_points).is_some();
         let times: Vec<i64> = (0..40).collect();
         let (first, second) = times.split_at(20);
         assert!(taken_over(&runs(&[first, second]), 20));
@@ -93,6 +102,12 @@ mod tests {
         assert!(!taken_over(&runs(&[&times[..15], &times[15..30]]), 20), "short");
         let reversed: Vec<i64> = times.iter().rev().copied().collect();
         assert!(!taken_over(&runs(&[&reversed]), 40), "not in order inside a run");
+        // Forty runs of one point each, and a long one behind them: short in one block, if not on average.
+        let times: Vec<i64> = (0..1040).collect();
+        let mut mixed: Vec<&[i64]> = times[..40].chunks(1).collect();
+        mixed.push(&times[40..]);
+        assert!(!taken_over(&runs(&mixed), 1000), "short in the first block");
+        assert!(taken_over(&runs(&mixed[37..]), 1000), "three short ones are less than a block may have");
     }
 
     #[test]

@@ -31,13 +31,12 @@ impl Content {
             first_ts,
             last_ts,
         };
-        if plan::taken_over(&sealed.runs, block_points) {
-            let runs = plan::cut_runs(&sealed.runs, block_points);
+        if let Some(parts) = plan::take_over(&sealed.runs, block_points) {
             let content = |part: plan::Part| Content {
                 named: named(part.points, part.first_ts, part.last_ts),
                 payload: part.bytes.to_vec(),
             };
-            return runs.into_iter().map(content).collect();
+            return parts.into_iter().map(content).collect();
         }
         let mut entries = Vec::with_capacity(sealed.runs.points());
         sealed.runs.for_each(&.., |entry| entries.push(entry));

@@ -118,6 +118,10 @@ impl ChunkWriter {
             let room = room || (plant::on(Bug::F3) && !placed.is_empty());
             if !room {
                 let new = self.create()?;
+                assert!(
+                    new.end + len <= self.chunk_bytes,
+                    "an empty chunk has room for a block of {len} bytes"
+                );
                 self.pending.push(new);
             }
             let last = self.pending.last_mut().expect("there is one with room now");

@@ -59,10 +59,18 @@ pub(crate) fn segment_place(name: &str) -> Option<(usize, usize)> {
 }
 
 /// Creates a segment. It is durable after a sync and its name after `sync_dir`, which the caller owes.
-fn create_segment(disk: &dyn Disk, name: &str, segment_bytes: u64) -> Result<Arc<dyn DiskFile>> {
+pub(crate) fn create_segment(disk: &dyn Disk, name: &str, segment_bytes: u64) -> Result<Arc<dyn DiskFile>> {
     let file = disk.open(name, OpenMode::Create).map_err(|error| Error::io("create", name, error))?;
-    file.set_len(segment_bytes).map_err(|error| Error::io("reserve", name, error))?;
-    Ok(file)
+    match file.set_len(segment_bytes) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            // A full disk may have given it the last space there was, which the flush needs that is to free another segment. If
+            // it cannot be removed, the next one of this name takes its place.
+            drop(file);
+            let _ = disk.remove(name);
+            Err(Error::io("reserve", name, error))
+        }
+    }
 }
 
 /// Counters of the log.

@@ -156,6 +156,7 @@ fn a_ring_that_cannot_grow_for_want_of_space_makes_do_with_what_it_has() {
         assert_eq!((stats.segments, stats.grown_segments), (2, 0));
         assert!(fault.fired() > 0 && stats.backpressure_waits > 0);
         assert_holds(&engine, 1, &points(1, 2_000));
+        assert!(!store.path("wal-002.log").exists(), "what could not be made takes no space");
 
         // Space comes back: the ring grows when it next wants to.
         fault.disarm();

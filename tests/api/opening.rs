@@ -194,6 +194,28 @@ fn segments_that_an_opening_makes_have_durable_names_before_the_manifest_counts_
 }
 
 #[test]
+fn runs_of_one_point_that_a_restart_leaves_make_no_block_too_long_for_its_chunk() {
+    // Each sync logs one point; behind a restart each of these frames is a run of its own, and long ones follow.
+    let store = Store::new(Config {
+        batch_points: 40,
+        block_points: 40,
+        chunk_bytes: 1536,
+        staging_bytes: 1 << 20,
+        ..roomy()
+    });
+    let engine = store.open();
+    for n in 0..40 {
+        engine.write(point(1, n)).unwrap();
+        engine.sync().unwrap();
+    }
+    let engine = store.reopen(engine);
+    engine.write_batch(&points(1, 1040)[40..]).unwrap();
+    engine.close().unwrap();
+    store.inspect_sound();
+    assert_holds(&store.open(), 1, &points(1, 1040));
+}
+
+#[test]
 fn a_segment_whose_name_a_failed_sync_may_have_dropped_is_another_file() {
     let mut store = Store::new(Config { buffer_bytes: 1 << 20, ..small() });
     let made_anew = |store: &Store| {
