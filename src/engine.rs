@@ -20,7 +20,7 @@ use crate::store::{Committer, Store};
 use crate::stream::{Shared, Stream};
 use crate::sync::{Arc, AtomicBool, Bell, Mutex, Ordering, Rank};
 use std::io;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
 /// The name of the file whose lock makes sure that one engine at a time is open.
@@ -283,6 +283,9 @@ impl Engine {
         let tag = TagId::new(tag).ok_or(Error::InvalidTag { index: 0 })?;
         self.core.check()?;
         let (shared, buffers) = (&self.core.shared, self.core.stream(tag).buffers());
+        if plant::on(Bug::Q7) {
+            shared.health.check()?;
+        }
         let range = (range.start_bound().cloned(), range.end_bound().cloned());
         query::run(&*shared.exec, buffers, &shared.store, tag, range)
     }
@@ -309,7 +312,8 @@ impl Engine {
     pub fn scan(&self, tag: u32, range: impl RangeBounds<i64>) -> Result<Scan> {
         let tag = TagId::new(tag).ok_or(Error::InvalidTag { index: 0 })?;
         self.core.check()?;
-        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        let end = if plant::on(Bug::Q8) { Bound::Unbounded } else { range.end_bound().cloned() };
+        let range = (range.start_bound().cloned(), end);
         Ok(Scan::begin(self.core.stream(tag).buffers(), &self.core.shared.store, tag, range))
     }
 

@@ -516,5 +516,6 @@ fn remove_orphans(disk: &dyn Disk, names: &[String], version: &Version) -> u64 {
     let named: std::collections::BTreeSet<u64> = named.map(|block| block.chunk).collect();
     let orphans =
         names.iter().filter(|name| chunk::number(name).is_some_and(|number| !named.contains(&number)));
-    orphans.filter(|name| disk.remove(name).is_ok()).count() as u64
+    let most = if plant::on(Bug::O2) { 1 } else { usize::MAX };
+    orphans.take(most).filter(|name| disk.remove(name).is_ok()).count() as u64
 }

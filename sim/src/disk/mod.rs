@@ -188,9 +188,8 @@ struct State {
     /// Keep a snapshot wherever a crash of this disk can leave something new.
     keeps: Option<Persistence>,
     open: Option<Open>,
-    armed: Option<Armed>,
-    /// The armed error is sticky and has begun.
-    stuck: bool,
+    /// Errors that are set up, and whether each is sticky and has begun.
+    armed: Vec<(Armed, bool)>,
     space: Space,
     /// After this many I/Os, one that takes this many steps of other threads.
     stall: Option<(u32, u32)>,
@@ -243,8 +242,7 @@ impl SimDisk {
             snapshots: Vec::new(),
             keeps: None,
             open: None,
-            armed: None,
-            stuck: false,
+            armed: Vec::new(),
             space: Space::Enough,
             stall: None,
             stalled: false,
@@ -303,15 +301,20 @@ impl SimDisk {
         std::mem::take(&mut self.0.lock().snapshots)
     }
 
-    /// Sets up an error.
+    /// Sets up an error, in the place of those that are.
     pub fn arm(&self, armed: Armed) {
+        self.0.lock().armed.clear();
+        self.arm_also(armed);
+    }
+
+    /// Sets up one more error.
+    pub fn arm_also(&self, armed: Armed) {
         let mut state = self.0.lock();
         state.counts.arm(armed.fault());
         if armed.sticky {
             state.counts.arm(Fault::Sticky);
         }
-        state.armed = Some(armed);
-        state.stuck = false;
+        state.armed.push((armed, false));
     }
 
     /// Space lasts for `after` more calls that need some; every later one fails.
@@ -390,8 +393,7 @@ impl SimDisk {
     /// Lifts every error but the want of space, and cancels a crash that is set up.
     pub fn heal_errors(&self) {
         let mut state = self.0.lock();
-        state.armed = None;
-        state.stuck = false;
+        state.armed.clear();
         state.stall = None;
         state.stalled = false;
         state.crash_at = None;
@@ -401,7 +403,7 @@ impl SimDisk {
     /// Lifts an error that is set up for reads.
     pub fn heal_reads(&self) {
         let mut state = self.0.lock();
-        state.armed = state.armed.filter(|armed| !matches!(armed.kind, IoKind::Read | IoKind::Open));
+        state.armed.retain(|(armed, _)| !matches!(armed.kind, IoKind::Read | IoKind::Open));
     }
 
     /// The faults that fired since the last call.
@@ -539,34 +541,33 @@ impl State {
         Ok(())
     }
 
-    /// Whether the error that is set up strikes this operation, and with what effect.
+    /// Whether an error that is set up strikes this operation, and with what effect.
     fn strike(&mut self, kind: IoKind) -> Option<Effect> {
         self.strike_file(kind, None)
     }
 
     fn strike_file(&mut self, kind: IoKind, inode: Option<usize>) -> Option<Effect> {
-        let armed = self.armed.as_mut().filter(|armed| armed.kind == kind)?;
-        if let Some(inode) = inode
-            && !armed.only.is_empty()
-            && !self.media.name_of(inode).starts_with(armed.only)
-        {
-            return None;
-        }
-        if armed.after > 0 {
-            armed.after -= 1;
-            return None;
-        }
-        let armed = *armed;
-        if armed.sticky {
-            if !self.stuck {
-                self.count_strike(armed);
-            } else {
-                self.counts.fire(Fault::Sticky);
+        let concerns = |armed: &Armed| {
+            let is_of = |inode| armed.only.is_empty() || self.media.name_of(inode).starts_with(armed.only);
+            armed.kind == kind && inode.is_none_or(is_of)
+        };
+        let mut strikes = None;
+        for (at, (armed, _)) in self.armed.iter_mut().enumerate().filter(|(_, (armed, _))| concerns(armed)) {
+            match armed.after.checked_sub(1) {
+                Some(after) => armed.after = after,
+                None => strikes = strikes.or(Some(at)),
             }
-            self.stuck = true;
+        }
+        let at = strikes?;
+        let (armed, stuck) = self.armed[at];
+        if stuck {
+            self.counts.fire(Fault::Sticky);
         } else {
             self.count_strike(armed);
-            self.armed = None;
+        }
+        match armed.sticky {
+            true => self.armed[at].1 = true,
+            false => drop(self.armed.remove(at)),
         }
         self.fired.push(armed.kind.fault());
         self.failure = Some(Failure::Error(armed.effect));

@@ -22,6 +22,13 @@ impl Run<'_> {
             return Err(Violation::new(Verdict::Lost, "I7", story));
         }
         self.marks = marks;
+        if stats.cached_bytes > self.config.cache_bytes {
+            let story = format!(
+                "{} bytes of blocks are kept, {} may be",
+                stats.cached_bytes, self.config.cache_bytes
+            );
+            return Err(Violation::new(Verdict::Stuck, "cache_bytes", story));
+        }
         // Recovery may take one more than appends may.
         let (config, streams) = (&self.shape.config, self.shape.config.wal_streams as u64);
         let segments_max = streams * (config.segments_max as u64 + 1);
@@ -93,6 +100,25 @@ impl Run<'_> {
         };
         self.read_only |= fired.iter().any(|fault| fault.is_final());
         if expected || self.disk.is_dead() { Ok(()) } else { Err(stuck(call, error)) }
+    }
+
+    /// A question failed: only a look at the disk that failed in it is a reason (I9).
+    pub(super) fn excuse_look(&mut self, call: &'static str, error: &Error) -> Step {
+        let fired = self.disk.take_fired();
+        self.timeline.note(&[fired.len() as u64], || format!("         {call}: {error}"));
+        let is_look = |fault: &Fault| matches!(fault, Fault::ReadError | Fault::OpenError);
+        let expected = matches!(error, Error::Io { .. }) && fired.iter().any(is_look);
+        if expected || self.disk.is_dead() { Ok(()) } else { Err(stuck(call, error)) }
+    }
+
+    /// A read-only engine leaves the disk alone (I8): no change of it since this many.
+    pub(super) fn check_untouched(&self, changes: u64) -> Step {
+        let now = self.disk.changes();
+        if now == changes {
+            return Ok(());
+        }
+        let story = format!("after a failed sync the engine changed the disk {} times", now - changes);
+        Err(Violation::new(Verdict::Lost, "I8", story))
     }
 
     /// Faults may strike in a call that returns `Ok`, when what failed is a later call's to report.

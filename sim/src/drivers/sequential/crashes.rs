@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::Site;
+use tidewall::store::chunk;
 use tidewall::wal::frame;
 
 impl Run<'_> {
@@ -125,6 +126,13 @@ impl Run<'_> {
             );
             return Err(Violation::new(Verdict::Lost, "I6", story));
         }
+        let unnamed = |(file, _): &(String, u64)| {
+            chunk::number(file).is_some_and(|number| version.blocks().all(|block| block.chunk != number))
+        };
+        if let Some((file, _)) = self.disk.files().iter().find(|file| !self.spared && unnamed(file)) {
+            let story = format!("an opening has left {file}, which nothing names");
+            return Err(Violation::new(Verdict::Stuck, "orphans", story));
+        }
         let report = self.engine().recovery_report();
         let in_blocks =
             (version.blocks().count() as u64, version.blocks().map(|block| u64::from(block.count)).sum());
@@ -214,7 +222,12 @@ impl Run<'_> {
                 continue;
             }
             match result {
+                Ok(_) if fired.iter().any(|fault| fault.is_final()) => {
+                    let story = format!("an opening returned Ok, and {fired:?} struck in it");
+                    return Err(Violation::new(Verdict::Lost, "I8", story));
+                }
                 Ok(engine) => {
+                    self.spared = fired.contains(&Fault::RemoveError);
                     disk.heal();
                     let killed = std::mem::take(&mut self.killed);
                     self.counts.recoveries += u64::from(killed || crash.is_some());
@@ -223,7 +236,10 @@ impl Run<'_> {
                     }
                     return Ok((engine, disk));
                 }
-                Err(Error::Io { .. } | Error::ReadOnly { .. }) if !fired.is_empty() => {
+                // What cannot be removed is a waste of space and no more.
+                Err(Error::Io { .. } | Error::ReadOnly { .. })
+                    if fired.iter().any(|fault| *fault != Fault::RemoveError) =>
+                {
                     retries += 1;
                     disk.heal();
                 }

@@ -93,6 +93,8 @@ struct Run<'a> {
     read_only: bool,
     /// An error has struck since the engine was opened: some tails may be longer than a batch.
     troubled: bool,
+    /// The last opening could not remove everything that it wanted to.
+    spared: bool,
     /// The log's end when the engine was opened, and what was accepted since.
     base_lsn: u64,
     accepted: u64,
@@ -147,6 +149,7 @@ impl<'a> Run<'a> {
             killed: false,
             read_only: false,
             troubled: false,
+            spared: false,
             base_lsn: 0,
             accepted: 0,
             count_is_exact: true,
@@ -181,7 +184,12 @@ impl<'a> Run<'a> {
             }
             self.during = during(op);
             self.durable_before = self.marks[1];
+            let (was_read_only, changes) = (self.read_only, self.disk.changes());
             self.perform(op)?;
+            // A second engine, which is refused, tries to lock.
+            if was_read_only && self.read_only && op != Op::Refused {
+                self.check_untouched(changes)?;
+            }
             self.judge_snapshots()?;
             if self.disk.is_dead() {
                 self.crash()?;
@@ -248,10 +256,14 @@ impl<'a> Run<'a> {
                 self.check_watermarks()
             }
             Op::Flush => {
+                let checkpoint = self.engine().stats().checkpoint_lsn;
+                let troubled = std::mem::take(&mut self.troubled);
                 let called = self.call("flush", &[], Engine::flush);
                 if self.acknowledge("flush", called)? {
                     self.check_flushed()?;
                 }
+                // With an edit of the manifest, and no fault in it, it has made up for what had failed before.
+                self.troubled |= troubled && self.engine().stats().checkpoint_lsn == checkpoint;
                 self.check_watermarks()
             }
             Op::Step => self.step(),

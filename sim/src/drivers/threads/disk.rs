@@ -22,6 +22,8 @@ pub(super) struct Failed {
     pub(super) is_final: bool,
     /// The engine may do without what failed, and need not report it: a shorter manifest, one more log segment.
     pub(super) is_spare: bool,
+    /// It was a look at the disk.
+    pub(super) is_look: bool,
 }
 
 /// An I/O of a background thread.
@@ -42,6 +44,7 @@ pub(super) fn is_background(name: &str) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
     Usual,
+    Look,
     Final,
     Spare,
 }
@@ -96,7 +99,8 @@ impl Disk {
             let no_space = error.kind() == io::ErrorKind::StorageFull;
             let is_final = call == Call::Final && !no_space;
             let is_spare = call == Call::Spare || (call == Call::Final && no_space);
-            self.world.lock().failed.push(Failed { stamp, background, is_final, is_spare });
+            let is_look = call == Call::Look;
+            self.world.lock().failed.push(Failed { stamp, background, is_final, is_spare, is_look });
         }
         result
     }
@@ -113,13 +117,17 @@ impl seam::Disk for Disk {
         let manifest = name == "MANIFEST.next";
         let segment = name.starts_with("wal") && mode == tidewall::disk::OpenMode::Create;
         let spare_if = |spare: bool| if spare { Call::Spare } else { Call::Usual };
-        let file = self.io(spare_if(manifest || segment), || self.inner.open(name, mode))?;
+        let opening = match mode {
+            tidewall::disk::OpenMode::Read => Call::Look,
+            _ => spare_if(manifest || segment),
+        };
+        let file = self.io(opening, || self.inner.open(name, mode))?;
         let (write, set_len) = (spare_if(manifest), spare_if(segment));
         Ok(Arc::new(File { name: name.into(), file, disk: self.clone(), write, set_len }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.io(Call::Usual, || self.inner.list())
+        self.io(Call::Look, || self.inner.list())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -146,7 +154,7 @@ struct File {
 
 impl seam::DiskFile for File {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.disk.io(Call::Usual, || self.file.read_at(offset, buf))
+        self.disk.io(Call::Look, || self.file.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
@@ -160,7 +168,7 @@ impl seam::DiskFile for File {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.disk.io(Call::Usual, || self.file.len())
+        self.disk.io(Call::Look, || self.file.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -263,7 +263,7 @@ impl Run<'_> {
             let effect = Effect::draw(&mut chooser, kind);
             let only = chooser.pick(faults, &["MANIFEST", "wal", "chunk", "MANIFEST", ""]);
             let after = chooser.below(faults, 12);
-            self.disk.arm(Armed { kind, only, after, sticky: chooser.chance(faults, 48), effect });
+            self.disk.arm_also(Armed { kind, only, after, sticky: chooser.chance(faults, 48), effect });
         }
         if chooser.chance(Concern::Faults, 64) {
             let after = chooser.below(Concern::Faults, 48);

@@ -1,9 +1,9 @@
 //! The calls that the threads of a life make, and what is noted of each.
 
-use super::World;
-use super::disk::Disk;
+use super::disk::{Disk, Failed};
 use super::history::{Fate, Latest, Read, Write, view};
 use super::script::{End, Life, Op, TAGS};
+use super::{Told, World};
 use crate::disk::SimDisk;
 use crate::drivers::Step;
 use crate::drivers::findings;
@@ -72,6 +72,18 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
         world.violate(Violation::new(Verdict::Stuck, "close", story));
     }
     caller.note_durable(stats.durable_lsn.0);
+    // What a caller ran into has been made known by now: all of them have returned.
+    let is_final = |failed: &Failed| failed.is_final && failed.background.is_none();
+    if !disk.is_dead() && world.lock().failed.iter().any(is_final) {
+        let story = match engine.sync() {
+            Ok(()) => Some("a sync returns Ok".to_string()),
+            Err(Error::Closed) => Some("a close returned Ok".to_string()),
+            Err(_) => None,
+        };
+        if let Some(story) = story.filter(|_| !disk.is_dead()) {
+            world.violate(Violation::new(Verdict::Lost, "I8", format!("{story} after a failed sync")));
+        }
+    }
     let mut told = world.lock();
     (told.rotations, told.blocks) = (stats.rotations, stats.blocks_written);
 }
@@ -242,18 +254,25 @@ impl Caller {
 
     /// A call failed: there must be a reason.
     fn excuse(&self, call: &'static str, error: &Error) {
-        if self.disk.is_dead() {
-            return;
-        }
-        let told = self.world.lock();
-        let expected = match error {
+        self.must_be(call, error, |told| match error {
             Error::Closed => told.closing,
             Error::Io { .. } => !told.failed.is_empty(),
             Error::ReadOnly { .. } => told.failed.iter().any(|failed| failed.is_final),
             _ => false,
-        };
-        drop(told);
-        if !expected {
+        });
+    }
+
+    /// A question failed. Neither a failed write nor a failed sync is a reason (I9): they leave queries working.
+    fn excuse_look(&self, call: &'static str, error: &Error) {
+        self.must_be(call, error, |told| match error {
+            Error::Closed => told.closing,
+            Error::Io { .. } => told.failed.iter().any(|failed| failed.is_look),
+            _ => false,
+        });
+    }
+
+    fn must_be(&self, call: &'static str, error: &Error, expected: impl FnOnce(&Told) -> bool) {
+        if !self.disk.is_dead() && !expected(&self.world.lock()) {
             let story = format!("{call}: {error}");
             self.world.violate(Violation::new(Verdict::Stuck, "calls succeed on a sound disk", story));
         }
@@ -365,7 +384,7 @@ impl Caller {
                 });
                 self.world.lock().reads.push(Read { tag, begin, end, view });
             }
-            Err(error) => self.excuse("query", &error),
+            Err(error) => self.excuse_look("query", &error),
         }
     }
 
@@ -380,7 +399,7 @@ impl Caller {
                 self.world.timeline.note(&[end], || format!("{end:>5}  latest of {begin}: {point:?}"));
                 self.world.lock().latest.push(Latest { tag, begin, point });
             }
-            Err(error) => self.excuse("latest", &error),
+            Err(error) => self.excuse_look("latest", &error),
         }
     }
 
@@ -391,7 +410,7 @@ impl Caller {
         self.judge_order("tags", begin, end, result.as_ref().err());
         match result {
             Ok(tags) => self.world.lock().lists.push((begin, end, tags)),
-            Err(error) => self.excuse("tags", &error),
+            Err(error) => self.excuse_look("tags", &error),
         }
     }
 
