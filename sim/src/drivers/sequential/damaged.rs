@@ -4,6 +4,8 @@ use super::*;
 use crate::damage::{self, Expected, Places, Strike};
 use crate::disk::Damage;
 use std::collections::BTreeSet;
+use tidewall::Corruption;
+use tidewall::store::manifest;
 
 impl Run<'_> {
     /// Something at rest is damaged on a crashed disk.
@@ -66,6 +68,9 @@ impl Run<'_> {
         match opened {
             Err(Error::Io { .. }) if fired.contains(&Fault::LatentSector) => {
                 untouched(before, struck, strike)
+            }
+            Err(Error::Corrupt(damage)) if !blames(&damage, strike) => {
+                Err(broken(strike, &format!("the opening blames another file: {damage}")))
             }
             Err(Error::Corrupt(_)) => {
                 untouched(before, struck, strike)?;
@@ -172,10 +177,22 @@ impl Run<'_> {
 
 fn is_damage(error: &Error, strike: &Strike) -> bool {
     match error {
-        Error::Corrupt(_) => true,
+        Error::Corrupt(damage) => blames(damage, strike),
         Error::Io { .. } => strike.fault == Fault::LatentSector,
         _ => false,
     }
+}
+
+/// Whether it is said where the damage is. What is missing from a log is missed where the log stops, which may be at the end of
+/// the segment before; and a manifest whose end is gone is an older one, whose log and chunks are not as it has them.
+fn blames(damage: &Corruption, strike: &Strike) -> bool {
+    let stream = |file: &str| {
+        file.strip_prefix("wal").and_then(|_| file.rsplit_once('-')).map(|(of, _)| of.to_string())
+    };
+    let of = stream(&strike.file);
+    damage.file == strike.file
+        || strike.file == manifest::NAME
+        || (of.is_some() && stream(&damage.file) == of)
 }
 
 fn same_points(one: &[Point], other: &[Point]) -> bool {
