@@ -121,10 +121,16 @@ impl Run<'_> {
         Err(Violation::new(Verdict::Lost, "I8", story))
     }
 
-    /// Faults may strike in a call that returns `Ok`, when what failed is a later call's to report.
-    pub(super) fn note_trouble(&mut self) {
+    /// The faults that have struck since somebody asked.
+    pub(super) fn take_trouble(&mut self) -> Vec<Fault> {
         let fired = self.disk.take_fired();
         self.troubled |= !fired.is_empty();
+        fired
+    }
+
+    /// Faults may strike in a call that returns `Ok`, when what failed is a later call's to report.
+    pub(super) fn note_trouble(&mut self) {
+        let fired = self.take_trouble();
         self.read_only |= fired.iter().any(|fault| fault.is_final());
     }
 }

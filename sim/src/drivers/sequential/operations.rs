@@ -91,9 +91,8 @@ impl Run<'_> {
         if result.is_ok() {
             self.timeline.record(|| Event::Promised { call: number, tags: self.model.acks(&acked) });
         }
-        let fired = self.disk.take_fired();
+        let fired = self.take_trouble();
         let final_fault = fired.iter().copied().find(|fault| fault.is_final());
-        self.troubled |= !fired.is_empty();
         match result {
             Ok(()) if final_fault.is_some() => {
                 let story = format!(
@@ -127,9 +126,7 @@ impl Run<'_> {
                 return self.excuse("step", &error);
             }
         }
-        let fired = self.disk.take_fired();
-        self.troubled |= !fired.is_empty();
-        if fired.into_iter().any(Fault::is_final) {
+        if self.take_trouble().into_iter().any(Fault::is_final) {
             return Err(Violation::new(
                 Verdict::Lost,
                 "I8",

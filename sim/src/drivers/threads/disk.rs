@@ -18,12 +18,7 @@ pub(super) struct Failed {
     pub(super) stamp: u64,
     /// The background thread that made it, and its I/O; `None` for threads that callers wait for.
     pub(super) background: Option<Seen>,
-    /// After it the engine must accept nothing more (I8).
-    pub(super) is_final: bool,
-    /// The engine may do without what failed, and need not report it: a shorter manifest, one more log segment.
-    pub(super) is_spare: bool,
-    /// It was a look at the disk.
-    pub(super) is_look: bool,
+    pub(super) owed: Owed,
 }
 
 /// An I/O of a background thread.
@@ -41,11 +36,15 @@ pub(super) fn is_background(name: &str) -> bool {
 }
 
 /// What an engine owes for the failure of a call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owed {
+    /// An error of the call that it was for.
     Usual,
+    /// As that, and it changes nothing: only who asked something hears of it.
     Look,
+    /// To accept nothing more (I8).
     Final,
+    /// Nothing: it may do without a shorter manifest, or one more log segment.
     Spare,
 }
 
@@ -62,13 +61,13 @@ impl Disk {
         Disk { inner, world, point: Arc::new(AtomicU32::new(0)) }
     }
 
-    fn io<R>(&self, call: Call, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        self.io_of(call, None, io)
+    fn io<R>(&self, owed: Owed, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        self.io_of(owed, None, io)
     }
 
     fn io_of<R>(
         &self,
-        call: Call,
+        owed: Owed,
         block: Option<(&str, u64)>,
         io: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
@@ -97,10 +96,8 @@ impl Disk {
             let stamp = self.world.stamp();
             // A rename that found no space has not begun: a shorter manifest waits.
             let no_space = error.kind() == io::ErrorKind::StorageFull;
-            let is_final = call == Call::Final && !no_space;
-            let is_spare = call == Call::Spare || (call == Call::Final && no_space);
-            let is_look = call == Call::Look;
-            self.world.lock().failed.push(Failed { stamp, background, is_final, is_spare, is_look });
+            let owed = if owed == Owed::Final && no_space { Owed::Spare } else { owed };
+            self.world.lock().failed.push(Failed { stamp, background, owed });
         }
         result
     }
@@ -116,9 +113,9 @@ impl seam::Disk for Disk {
         };
         let manifest = name == "MANIFEST.next";
         let segment = name.starts_with("wal") && mode == tidewall::disk::OpenMode::Create;
-        let spare_if = |spare: bool| if spare { Call::Spare } else { Call::Usual };
+        let spare_if = |spare: bool| if spare { Owed::Spare } else { Owed::Usual };
         let opening = match mode {
-            tidewall::disk::OpenMode::Read => Call::Look,
+            tidewall::disk::OpenMode::Read => Owed::Look,
             _ => spare_if(manifest || segment),
         };
         let file = self.io(opening, || self.inner.open(name, mode))?;
@@ -127,19 +124,19 @@ impl seam::Disk for Disk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.io(Call::Look, || self.inner.list())
+        self.io(Owed::Look, || self.inner.list())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.io(Call::Final, || self.inner.rename(from, to))
+        self.io(Owed::Final, || self.inner.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.io(Call::Spare, || self.inner.remove(name))
+        self.io(Owed::Spare, || self.inner.remove(name))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.io(Call::Final, || self.inner.sync_dir())
+        self.io(Owed::Final, || self.inner.sync_dir())
     }
 }
 
@@ -148,27 +145,27 @@ struct File {
     file: Arc<dyn tidewall::disk::DiskFile>,
     disk: Disk,
     /// What is owed when its first write fails, or the reservation of its space.
-    write: Call,
-    set_len: Call,
+    write: Owed,
+    set_len: Owed,
 }
 
 impl seam::DiskFile for File {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.disk.io(Call::Look, || self.file.read_at(offset, buf))
+        self.disk.io(Owed::Look, || self.file.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        let call = if offset == 0 { self.write } else { Call::Usual };
+        let owed = if offset == 0 { self.write } else { Owed::Usual };
         let block = self.name.starts_with("chunk").then_some((&*self.name, offset));
-        self.disk.io_of(call, block, || self.file.write_at(offset, buf))
+        self.disk.io_of(owed, block, || self.file.write_at(offset, buf))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.io(Call::Final, || self.file.sync())
+        self.disk.io(Owed::Final, || self.file.sync())
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.disk.io(Call::Look, || self.file.len())
+        self.disk.io(Owed::Look, || self.file.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -35,7 +35,7 @@ use crate::model::{Verdict, Violation, Witness};
 use crate::record::Event;
 use crate::scenario::{Counts, Events, Outcome, Setting};
 use crate::timeline::Timeline;
-use disk::{Failed, Seen};
+use disk::{Failed, Owed, Seen};
 use history::{Fate, Latest, Read, TagHistory, View, Write, view};
 use parking_lot::{Mutex, MutexGuard};
 use schedule::TapeScheduler;
@@ -393,7 +393,7 @@ fn judge_lists(told: &Told, history: &TagHistory<'_>) -> Step {
 
 /// An error that struck a background thread is reported by the next call that can.
 fn background_errors(told: &Told) -> Step {
-    for failed in told.failed.iter().filter(|failed| !failed.is_spare) {
+    for failed in told.failed.iter().filter(|failed| failed.owed != Owed::Spare) {
         let Some(Seen { thread, block, .. }) = &failed.background else { continue };
         // The thread has noted its error before it begins another round: the blocks of one flush are all tried, anything
         // else and the same block again come later. Calls that begin after that must know.

@@ -1,6 +1,6 @@
 //! The calls that the threads of a life make, and what is noted of each.
 
-use super::disk::{Disk, Failed};
+use super::disk::{Disk, Failed, Owed};
 use super::history::{Fate, Latest, Read, Write, view};
 use super::script::{End, Life, Op, TAGS};
 use super::{Told, World};
@@ -46,7 +46,7 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
                 caller.call(&engine, &Op::Close, 0);
             }
         }
-        let sound = !disk.is_dead() && !world.lock().failed.iter().any(|failed| failed.is_final);
+        let sound = !disk.is_dead() && !world.lock().failed.iter().any(|failed| failed.owed == Owed::Final);
         if sound && !world.lock().closed {
             let story = "the disk is sound again, and each close fails";
             world.violate(Violation::new(Verdict::Stuck, "an error is reported once", story));
@@ -73,7 +73,7 @@ pub(super) fn live(world: &Arc<World>, disk: &SimDisk, life: &Life) {
     }
     caller.note_durable(stats.durable_lsn.0);
     // What a caller ran into has been made known by now: all of them have returned.
-    let is_final = |failed: &Failed| failed.is_final && failed.background.is_none();
+    let is_final = |failed: &Failed| failed.owed == Owed::Final && failed.background.is_none();
     if !disk.is_dead() && world.lock().failed.iter().any(is_final) {
         let story = match engine.sync() {
             Ok(()) => Some("a sync returns Ok".to_string()),
@@ -131,7 +131,7 @@ impl Caller {
             return;
         }
         let failures = self.world.lock().failed.len();
-        let is_final = self.world.lock().failed.iter().any(|failed| failed.is_final);
+        let is_final = self.world.lock().failed.iter().any(|failed| failed.owed == Owed::Final);
         if is_final || self.disk.is_dead() || self.world.lock().closed {
             return;
         }
@@ -257,7 +257,7 @@ impl Caller {
         self.must_be(call, error, |told| match error {
             Error::Closed => told.closing,
             Error::Io { .. } => !told.failed.is_empty(),
-            Error::ReadOnly { .. } => told.failed.iter().any(|failed| failed.is_final),
+            Error::ReadOnly { .. } => told.failed.iter().any(|failed| failed.owed == Owed::Final),
             _ => false,
         });
     }
@@ -266,7 +266,7 @@ impl Caller {
     fn excuse_look(&self, call: &'static str, error: &Error) {
         self.must_be(call, error, |told| match error {
             Error::Closed => told.closing,
-            Error::Io { .. } => told.failed.iter().any(|failed| failed.is_look),
+            Error::Io { .. } => told.failed.iter().any(|failed| failed.owed == Owed::Look),
             _ => false,
         });
     }
